@@ -1,0 +1,124 @@
+"""What goes into an effect and what comes out: the one argument and the one result of every activity."""
+
+from typing import Any
+
+from sluicegate.lifecycle.status import BootstrapPolicy, Initial, RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle.values import Packed, Time, Value
+
+
+class Failure(Value):
+    """Why something went wrong, in the shape of contract §4.1."""
+
+    message: str
+    error_code: str
+    details: Any = None
+
+
+class ProgramText(Value):
+    """A program version to compile."""
+
+    pipeline_id: str
+    program_version: int
+    texts: Packed
+    """JSON object with the keys program_code, udf_rust, udf_toml."""
+    program_config: dict[str, Any]
+
+
+class CompileOutcome(Value):
+    """What compiling a program version gave (contract §1.9, §9.3)."""
+
+    program_version: int
+    sql_compilation: dict[str, Any] | None = None
+    rust_compilation: dict[str, Any] | None = None
+    system_error: str | None = None
+    program_info: Packed | None = None
+    """JSON object of contract §9.1 as the API returns it."""
+    plan: Packed | None = None
+    """JSON object that the engine runs; opaque to the control plane."""
+
+
+class Addressed(Value):
+    """A deployment of a pipeline, by id and generation: all that an effect needs to find it."""
+
+    pipeline_id: str
+    generation: int
+
+
+class Deployment(Addressed):
+    """Everything needed to start the process of one deployment."""
+
+    workflow_id: str
+    name: str
+    deployment_id: str
+    program_version: int
+    initial: Initial
+    bootstrap_policy: BootstrapPolicy = BootstrapPolicy.AWAIT_APPROVAL
+    silent_bootstrap: bool = False
+    concurrent_bootstrap: bool = False
+    runtime_config: dict[str, Any]
+    plan: Packed
+    deadline: Time
+    """When a process that does not answer counts as never having come up."""
+
+
+class Observation(Value):
+    """What a look at the process showed (contract §1.6, §7.3)."""
+
+    runtime_status: RuntimeStatus
+    runtime_desired_status: RuntimeDesired
+    details: dict[str, Any] = {}
+    storage_status_details: dict[str, Any] | None = None
+    fatal: Failure | None = None
+    """Set when the deployment is over: the process died or says that it failed."""
+
+
+class Provisioned(Value):
+    """Where the process of a deployment answers, and what it said first."""
+
+    location: str
+    """`host:port`."""
+    details: dict[str, Any] = {}
+    observation: Observation
+
+
+class WatchRequest(Addressed):
+    """Follow one deployment and signal what changes."""
+
+    workflow_id: str
+    epoch: int
+    location: str
+    deployment_id: str
+    baseline: Observation
+    provisioned_at: Time
+
+
+class Observed(Value):
+    """The signal of a watch: fenced by generation, epoch and sequence."""
+
+    generation: int
+    epoch: int
+    sequence: int
+    observation: Observation
+
+
+class SteerRequest(Addressed):
+    """Tell the process what to do."""
+
+    location: str
+    deployment_id: str
+    desired: RuntimeDesired
+
+
+class Host(Value):
+    """A host that offers itself to a pipeline."""
+
+    host_id: str
+    logs_address: str
+    """`host:port` of its log service."""
+
+
+class Readopt(Value):
+    """The signal of a host that has come back and found this deployment's control file."""
+
+    host: Host
+    generation: int

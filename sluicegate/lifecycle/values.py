@@ -1,0 +1,58 @@
+"""The two building blocks of everything that is remembered: frozen values and packed texts."""
+
+import base64
+import json
+import zlib
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+
+
+def rfc3339(at: datetime) -> str:
+    """Render an aware time as RFC 3339 in UTC with microseconds (contract §0)."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Time = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
+
+
+class Value(BaseModel):
+    """A frozen model; unknown keys from a newer release are kept, so that a rollback loses nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    def but(self, **changes: Any) -> Self:
+        """Copy with the given fields replaced. The caller answers for the types, as for any constructor
+        that does not validate; only methods and functions of the rules use it."""
+        return self.model_copy(update=changes)
+
+
+class Packed(Value):
+    """A text kept compressed, in memory and on the wire, since states and histories carry it along."""
+
+    zlib64: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Pack a text."""
+        return cls(zlib64=base64.b64encode(zlib.compress(text.encode(), 6)).decode())
+
+    @classmethod
+    def of_json(cls, value: Any) -> Self:
+        """Pack a JSON value."""
+        return cls.of(json.dumps(value, separators=(",", ":")))
+
+    @property
+    def text(self) -> str:
+        """The text as it was."""
+        return zlib.decompress(base64.b64decode(self.zlib64)).decode()
+
+    @property
+    def json_value(self) -> Any:
+        """The JSON value as it was."""
+        return json.loads(self.text)
+
+    def __len__(self) -> int:
+        """Encoded size in bytes."""
+        return len(self.zlib64)

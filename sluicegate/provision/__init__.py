@@ -1,0 +1,113 @@
+"""Where pipelines run: the protocol that every provisioner keeps, in words and types.
+
+A provisioner owns the processes of the pipelines bound to its host. It finds everything by pipeline id
+alone and keeps no memory of its own that a crash could lose. Each method is idempotent, and may be called
+late, twice, or by a worker that was asleep; the *generation* (an integer that grows with every deployment)
+is what protects a newer deployment from an older call:
+
+=============== ========================= ==================================================================
+method          called while              promise
+=============== ========================= ==================================================================
+provision       Provisioning              at most one process of this generation is ever started, and none
+                                          once a deprovision of this or a later generation was called (I2)
+locate          Provisioning              where that process answers, as soon as it has bound its port
+check           Provisioning, Provisioned whether that process lives, or how it ended
+deprovision     Stopping                  fences the generation, then ends every process up to it; returns
+                                          when none is left
+clear_storage   Stopped, Clearing         removes what the pipeline stored; logs and fences stay
+remove          after delete              removes everything labelled with the pipeline's id (I6)
+logs            any                       the log so far, then what is appended to it
+adopt           worker start              what runs here and to which workflow it belongs
+=============== ========================= ==================================================================
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from sluicegate.lifecycle.effects import Addressed, Deployment
+from sluicegate.lifecycle.values import Value
+
+# ProvisionError                 the effect did not happen or is not known to have happened; try again
+# ├── ProvisionRejected          trying again cannot help (configuration, missing binary, full disk quota)
+# └── Superseded                 a later stop or start has fenced this generation; nothing to do any more
+
+
+class ProvisionError(Exception):
+    """The effect did not happen, or is not known to have happened; it may be tried again."""
+
+
+class ProvisionRejected(ProvisionError):
+    """Trying again cannot help; the text says what to change."""
+
+
+class Superseded(ProvisionError):
+    """A later stop or start has fenced this generation."""
+
+
+class Location(Value):
+    """Where a live process answers."""
+
+    address: str
+    """`host:port`."""
+    details: dict[str, Any] = {}
+    """What a user may see of it in `deployment_resources_status_details`, such as host and pid."""
+
+
+class Exit(Value):
+    """How a process ended."""
+
+    exit_code: int | None = None
+    signal: str | None = None
+    """Name of the signal that ended it, such as `SIGKILL`."""
+    log_tail: Sequence[str] = ()
+    """The last lines it wrote."""
+
+    def __str__(self) -> str:
+        """Say it in one sentence, followed by the last log lines."""
+        how = "in an unknown way (its host was restarted)"
+        if self.signal:
+            how = f"by signal {self.signal}"
+        elif self.exit_code is not None:
+            how = f"with exit code {self.exit_code}"
+        tail = "".join(f"\n  {line}" for line in self.log_tail)
+        return f"The pipeline process ended {how}." + (f" Last log lines:{tail}" if tail else "")
+
+
+class Adopted(Addressed):
+    """A control file found on this host, and the workflow that it belongs to."""
+
+    workflow_id: str
+    alive: bool
+
+
+class Provisioner(Protocol):
+    """See the module's table; every method raises ProvisionError when it may be tried again."""
+
+    host_id: str
+
+    async def provision(self, deployment: Deployment, token: str) -> None:
+        """Start the deployment's process unless it exists; return once it is started, not ready.
+
+        Raises Superseded when fenced, ProvisionRejected when it can never start.
+        """
+
+    async def locate(self, deployment: Addressed) -> Location | None:
+        """Say where the process of this generation answers; None while it has not bound its port."""
+
+    async def check(self, deployment: Addressed) -> Exit | None:
+        """Return None while the process of this generation lives, else how it ended."""
+
+    async def deprovision(self, deployment: Addressed) -> None:
+        """Fence this generation and end every process up to it: TERM, then KILL; return when none is left."""
+
+    async def clear_storage(self, deployment: Addressed) -> None:
+        """Remove the pipeline's storage; the process is known to be gone."""
+
+    async def remove(self, deployment: Addressed) -> None:
+        """Remove everything that carries the pipeline's id."""
+
+    def logs(self, pipeline_id: str, *, follow: bool = True) -> AsyncIterator[bytes]:
+        """Yield the log so far in chunks of whole lines, then (follow) what is appended, until removed."""
+
+    async def adopt(self) -> Sequence[Adopted]:
+        """List the control files of this host."""

@@ -1,0 +1,1 @@
+"""Durability: one workflow per pipeline, and the small workflows beside it."""
