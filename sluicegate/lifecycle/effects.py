@@ -1,6 +1,8 @@
 """What goes into an effect and what comes out: the one argument and the one result of every activity."""
 
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial, RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed, Time, Value
@@ -122,3 +124,14 @@ class Readopt(Value):
 
     host: Host
     generation: int
+
+
+Signal = TypeVar("Signal", Observed, Readopt)
+
+
+def read(model: type[Signal], given: list[Any]) -> Signal | None:
+    """Read the arguments of a signal of ours; None for anything else that arrives. Never raises."""
+    try:
+        return model.model_validate(given[0]) if len(given) == 1 else None
+    except ValidationError:
+        return None

@@ -1,0 +1,378 @@
+"""Every refusal and every deployment error, one class per code (contract §4); no HTTP status in here.
+
+    Refusal                      something asked for is refused, or went wrong in a way that has a code
+    ├── Bad…                     what the front end can tell from the request alone
+    ├── not found / taken        names and ids
+    ├── admission                what the state of the pipeline forbids
+    ├── interaction              the process cannot be reached or will not answer
+    ├── deployment               ends up in `deployment_error`
+    └── service                  the control plane itself cannot answer now
+
+The class name is the code, the keyword arguments are the details, and the docstring is a template for the
+message. `refusal(code, details)` builds the same object again on the far side of a receipt or an update.
+"""
+
+from typing import Any, ClassVar
+
+_CATALOGUE: dict[str, type["Refusal"]] = {}
+
+
+class Refusal(Exception):
+    """The request was refused."""
+
+    keys: ClassVar[tuple[str, ...]] = ()
+    """The exact keys of `details`."""
+
+    def __init_subclass__(cls) -> None:
+        """Enter the class into the catalogue."""
+        _CATALOGUE[cls.__name__] = cls
+
+    def __init__(self, **details: Any) -> None:
+        """Refuse with exactly the details that the code has."""
+        if set(details) != set(self.keys):
+            raise TypeError(f"{type(self).__name__} takes the details {self.keys}, got {tuple(details)}")
+        self.details = {key: details[key] for key in self.keys}
+        super().__init__(self.message)
+
+    @property
+    def error_code(self) -> str:
+        """The stable word of contract §4."""
+        return type(self).__name__
+
+    @property
+    def message(self) -> str:
+        """One sentence or two for a person."""
+        template = " ".join((type(self).__doc__ or "").split())
+        return template.format(**{key: _plain(value) for key, value in self.details.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Statuses appear in lower case inside messages (contract §0)."""
+    return value.lower() if isinstance(value, str) and value.isalpha() and value[:1].isupper() else value
+
+
+def catalogue() -> dict[str, type[Refusal]]:
+    """All codes with their classes."""
+    return dict(_CATALOGUE)
+
+
+def refusal(code: str, details: dict[str, Any]) -> Refusal:
+    """Build the refusal of a code again; an unknown code (a newer worker's) becomes `Unexplained`."""
+    known = _CATALOGUE.get(code)
+    if known is None or set(known.keys) != set(details):
+        return Unexplained(code=code, given=details)
+    return known(**details)
+
+
+# What the front end can tell from the request alone
+
+
+class EmptyName(Refusal):
+    """A name may not be empty."""
+
+
+class TooLongName(Refusal):
+    """The name '{name}' has {length} bytes; at most {maximum} are allowed."""
+
+    keys = ("name", "length", "maximum")
+
+    @property
+    def message(self) -> str:
+        """Keep the case of the name."""
+        return "The name '{name}' has {length} bytes; at most {maximum} are allowed.".format(**self.details)
+
+
+class NameDoesNotMatchPattern(Refusal):
+    """The name does not match the pattern {pattern}: {pattern_description}."""
+
+    keys = ("name", "pattern", "pattern_description")
+
+
+class TooLongDescription(Refusal):
+    """The description has {length} characters; at most {maximum} are allowed."""
+
+    keys = ("length", "maximum")
+
+
+class TooManyTags(Refusal):
+    """There are {count} tags; at most {maximum} are allowed."""
+
+    keys = ("count", "maximum")
+
+
+class InvalidTag(Refusal):
+    """A tag is not allowed: {reason}."""
+
+    keys = ("tag", "reason")
+
+
+class InvalidRuntimeConfig(Refusal):
+    """The runtime configuration is not valid: {error}."""
+
+    keys = ("value", "error")
+
+
+class InvalidProgramConfig(Refusal):
+    """The program configuration is not valid: {error}."""
+
+    keys = ("value", "error")
+
+
+class InvalidBootstrapConfig(Refusal):
+    """The bootstrap options are not valid: {reason}."""
+
+    keys = ("reason",)
+
+
+class InvalidIdempotencyKey(Refusal):
+    """The Idempotency-Key is not usable: {reason}."""
+
+    keys = ("reason",)
+
+
+class MessageNotUnderstood(Refusal):
+    """The message could not be understood: {reason}."""
+
+    keys = ("reason",)
+
+
+class UnsupportedPipelineAction(Refusal):
+    """The action {action} is not supported: {reason}."""
+
+    keys = ("action", "reason")
+
+
+# Names and ids
+
+
+class UnknownPipelineName(Refusal):
+    """There is no pipeline of that name."""
+
+    keys = ("pipeline_name",)
+
+    @property
+    def message(self) -> str:
+        """Keep the case of the name."""
+        return f"There is no pipeline named '{self.details['pipeline_name']}'."
+
+
+class UnknownRequest(Refusal):
+    """No request with the id {request_id} is on record; ids are kept for at least ten minutes."""
+
+    keys = ("request_id",)
+
+
+class UnknownRoute(Refusal):
+    """There is nothing at {path}; see /docs for all routes."""
+
+    keys = ("path",)
+
+
+class DuplicateName(Refusal):
+    """An entity of this name exists already."""
+
+
+class CannotRenameNonExistingPipeline(Refusal):
+    """The pipeline cannot be renamed because it does not exist: the name in the path and the name in the
+    body differ."""
+
+
+class IdempotencyKeyReused(Refusal):
+    """The Idempotency-Key was used before for a request with other arguments."""
+
+    keys = ("request_id",)
+
+
+# Admission: what the state of the pipeline forbids
+
+
+class IllegalPipelineAction(Refusal):
+    """The pipeline is {status} (desired: {current_desired_status}) and cannot become
+    {new_desired_status}. {hint}"""
+
+    keys = ("status", "current_desired_status", "new_desired_status", "hint")
+
+
+class CannotStartWithUndismissedError(Refusal):
+    """The pipeline cannot start while its last deployment error is not dismissed: call /dismiss_error, or
+    start with ?dismiss_error=true."""
+
+
+class CannotStartWhileClearingStorage(Refusal):
+    """The pipeline cannot start while its storage is being cleared; wait until it is cleared."""
+
+
+class CannotStartWithCompilationError(Refusal):
+    """The pipeline cannot start because its program does not compile; see program_error."""
+
+
+class InitialImmutableUnlessStopped(Refusal):
+    """The initial status cannot be changed unless the pipeline is stopped."""
+
+
+class BootstrapPolicyImmutableUnlessStopped(Refusal):
+    """The bootstrap options cannot be changed unless the pipeline is stopped."""
+
+
+class InitialStandbyNotAllowed(Refusal):
+    """Starting in standby needs runtime_config.storage.backend to be of kind 'file' with 'sync'
+    configured."""
+
+
+class StorageStatusImmutableUnlessStopped(Refusal):
+    """The storage status cannot go from '{current_status}' to '{new_status}' unless the pipeline is
+    fully stopped (it is {resources_status}, desired: {resources_desired_status})."""
+
+    keys = ("resources_status", "resources_desired_status", "current_status", "new_status")
+
+
+class DismissErrorRestrictedToFullyStopped(Refusal):
+    """The deployment error can be dismissed only when the pipeline is fully stopped."""
+
+
+class UpdateRestrictedToStopped(Refusal):
+    """The pipeline can be edited only when it is fully stopped; description and tags excepted."""
+
+
+class EditRestrictedToClearedStorage(Refusal):
+    """These cannot be edited while the storage is not cleared: {listed}."""
+
+    keys = ("not_allowed",)
+
+    @property
+    def message(self) -> str:
+        """List the fields, comma-joined (contract §3.5)."""
+        listed = ", ".join(self.details["not_allowed"])
+        return f"These fields cannot be edited while the storage is not cleared: {listed}."
+
+
+class DeleteRestrictedToFullyStopped(Refusal):
+    """The pipeline can be deleted only when it is fully stopped."""
+
+
+class DeleteRestrictedToClearedStorage(Refusal):
+    """The pipeline can be deleted only when its storage is cleared; call /clear first."""
+
+
+class InvalidTransition(Refusal):
+    """Not a transition that the pipeline's process can make."""
+
+    keys = ("action", "status")
+
+    @property
+    def message(self) -> str:
+        """Say both words."""
+        action, status = self.details["action"], self.details["status"]
+        return f"A pipeline whose desired status is {status} cannot {action}."
+
+
+# Interaction: the process cannot be reached or will not answer
+
+
+class PipelineInteractionNotDeployed(Refusal):
+    """The pipeline is not deployed: its status is {status} and its desired status {desired_status}."""
+
+    keys = ("pipeline_name", "status", "desired_status")
+
+
+class PipelineUnavailable(Refusal):
+    """The pipeline is deployed but does not answer at the moment."""
+
+    keys = ("pipeline_name",)
+
+
+class PipelineMissingDeploymentLocation(Refusal):
+    """The pipeline is deployed but its address is not known."""
+
+    keys = ("pipeline_name",)
+
+
+class PipelineInteractionUnreachable(Refusal):
+    """The pipeline could not be reached."""
+
+    keys = ("pipeline_name", "request", "error")
+
+    @property
+    def message(self) -> str:
+        """End as contract §4.1 has it, which clients look for."""
+        name, error = self.details["pipeline_name"], self.details["error"]
+        return f'The pipeline could not be reached: {error} pipeline-id=N/A pipeline-name="{name}"'
+
+
+class RunnerInteractionUnreachable(Refusal):
+    """The host that keeps the pipeline's logs could not be reached: {error}."""
+
+    keys = ("error",)
+
+
+# Deployment: ends up in deployment_error
+
+
+class StartFailedDueToFailedCompilation(Refusal):
+    """The pipeline could not start because its program does not compile: {compiler_error}."""
+
+    keys = ("compiler_error",)
+
+
+class AutomatonProvisioningTimeout(Refusal):
+    """The pipeline process was not ready in time."""
+
+    keys = ("timeout",)
+
+    @property
+    def message(self) -> str:
+        """Say how long it was given."""
+        return f"The pipeline process was not ready within {self.details['timeout']['secs']} s."
+
+
+class AutomatonSuspendingComputeTimeout(Refusal):
+    """The pipeline did not finish its checkpoint in time and was stopped without it."""
+
+    keys = ("timeout",)
+
+
+class RunnerProvisionError(Refusal):
+    """The pipeline could not be provisioned: {error}"""
+
+    keys = ("error",)
+
+
+class RunnerCheckError(Refusal):
+    """The pipeline's compute failed: {error}"""
+
+    keys = ("error",)
+
+
+class PipelineInteractionInvalidResponse(Refusal):
+    """The pipeline process gave an answer that makes no sense: {error}"""
+
+    keys = ("pipeline_name", "error")
+
+
+# Service: the control plane itself cannot answer now
+
+
+class Overloaded(Refusal):
+    """This pipeline has had more requests within ten minutes than are kept on record; nothing was
+    changed, try again later."""
+
+
+class OutcomeUnknown(Refusal):
+    """The request reached the control plane, but no worker has answered yet; ask again before repeating
+    it, since it may still be carried out."""
+
+
+class NotAnsweredYet(Refusal):
+    """No worker has answered in time; the pipeline itself is not affected."""
+
+
+class TemporalUnavailable(Refusal):
+    """The Temporal server cannot be reached; pipelines go on running. {error}"""
+
+    keys = ("error",)
+
+
+class Unexplained(Refusal):
+    """The request was refused with a code that this release does not know: {code}."""
+
+    keys = ("code", "given")

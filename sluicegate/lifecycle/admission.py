@@ -1,0 +1,151 @@
+"""Admission: may this verb be carried out now, and what does it change at once (contract §2).
+
+Each rule takes the record, the verb and the time, raises the refusal that the contract names first, or
+returns the `Admitted` change: the new record, whether that is an event, and the words of the answer.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sluicegate import config, errors
+from sluicegate.errors import Refusal
+from sluicegate.lifecycle.commands import Clear, DismissError, Pause, Resume, Start, Stop, Verb
+from sluicegate.lifecycle.record import Bootstrap, Pipeline
+from sluicegate.lifecycle.status import (
+    Initial,
+    ResourcesDesired,
+    ResourcesStatus,
+    RuntimeDesired,
+    RuntimeStatus,
+    StorageStatus,
+)
+
+SUSPEND_WITHIN = timedelta(minutes=10)
+"""A checkpoint of a large state takes minutes; past this the stop goes on without it."""
+
+
+class Admitted(NamedTuple):
+    """What an accepted verb changes at once."""
+
+    pipeline: Pipeline
+    answer: str
+    event: bool = True
+
+
+def admit(p: Pipeline, verb: Verb, at: datetime) -> Admitted:
+    """Decide one verb. Raises Refusal and then changes nothing."""
+    return _RULES[type(verb)](p, verb, at)
+
+
+def _start(p: Pipeline, verb: Start, at: datetime) -> Admitted:
+    triple = Bootstrap(
+        policy=verb.bootstrap_policy, silent=verb.silent_bootstrap, concurrent=verb.concurrent_bootstrap
+    )
+    _may_start(p, verb, triple)
+    started = p.with_desired(
+        ResourcesDesired.PROVISIONED, at, deployment_initial=verb.initial, bootstrap=triple
+    )
+    if verb.dismiss_error:
+        started = started.but(deployment_error=None)
+    return Admitted(started, "Pipeline is starting")
+
+
+def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
+    """Rows 2 and 5 to 11 of contract §2.1, in their order."""
+    if triple.silent and triple.concurrent:
+        raise errors.InvalidBootstrapConfig(
+            reason="silent_bootstrap and concurrent_bootstrap are mutually exclusive"
+        )
+    if not p.start_wanted and p.resources_status is not ResourcesStatus.STOPPED:
+        raise errors.IllegalPipelineAction(
+            status=p.resources_status.value,
+            current_desired_status=p.resources_desired.value,
+            new_desired_status=ResourcesDesired.PROVISIONED.value,
+            hint="Cannot restart the pipeline while it is stopping; wait until it is stopped.",
+        )
+    initial, bootstrap = p.deployment_initial, p.bootstrap
+    standby = verb.initial is Initial.STANDBY
+    rows: tuple[tuple[bool, type[Refusal]], ...] = (
+        (p.deployment_error is not None and not verb.dismiss_error, errors.CannotStartWithUndismissedError),
+        (p.storage_status is StorageStatus.CLEARING, errors.CannotStartWhileClearingStorage),
+        (p.program_status.failed, errors.CannotStartWithCompilationError),
+        (initial not in (None, verb.initial), errors.InitialImmutableUnlessStopped),
+        (bootstrap not in (None, triple), errors.BootstrapPolicyImmutableUnlessStopped),
+        (standby and not config.allows_standby(p.runtime_config), errors.InitialStandbyNotAllowed),
+    )
+    for forbidden, refusal in rows:
+        if forbidden:
+            raise refusal
+
+
+def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
+    if verb.force or p.resources_status is not ResourcesStatus.PROVISIONED or not p.start_wanted:
+        stopped = p.with_desired(ResourcesDesired.STOPPED, at)
+        if p.resources_status is ResourcesStatus.STOPPED:
+            stopped = stopped.but(deployment_initial=None, bootstrap=None)
+        return Admitted(stopped, "Pipeline is forcefully stopping")
+    if p.runtime_status is RuntimeStatus.UNAVAILABLE:
+        raise errors.PipelineUnavailable(pipeline_name=p.name)
+    if p.told is RuntimeDesired.STANDBY:
+        raise errors.InvalidTransition(action="suspend", status=RuntimeDesired.STANDBY.value)
+    if p.told is RuntimeDesired.SUSPENDED:
+        return Admitted(p, "Pipeline is suspending", event=False)
+    suspending = p.but(wanted=RuntimeDesired.SUSPENDED, deadline=at + SUSPEND_WITHIN)
+    return Admitted(suspending, "Pipeline is suspending", event=False)
+
+
+def _pause(p: Pipeline, verb: Pause, at: datetime) -> Admitted:
+    return _steer(p, RuntimeDesired.PAUSED, "pause")
+
+
+def _resume(p: Pipeline, verb: Resume, at: datetime) -> Admitted:
+    return _steer(p, RuntimeDesired.RUNNING, "start")
+
+
+def _steer(p: Pipeline, target: RuntimeDesired, action: str) -> Admitted:
+    """Contract §2.3 behind the checks of §2.0, decided from the mirror of the process's status."""
+    if p.resources_status is not ResourcesStatus.PROVISIONED:
+        raise errors.PipelineInteractionNotDeployed(
+            pipeline_name=p.name,
+            status=p.resources_status.value,
+            desired_status=p.resources_desired.value,
+        )
+    if p.runtime_status is RuntimeStatus.UNAVAILABLE:
+        raise errors.PipelineUnavailable(pipeline_name=p.name)
+    told = p.told or RuntimeDesired.UNAVAILABLE
+    if told in (RuntimeDesired.STANDBY, RuntimeDesired.SUSPENDED):
+        raise errors.InvalidTransition(action=action, status=told.value)
+    answer = f"Pipeline transitioning from {told.value} to {target.value}"
+    return Admitted(p.but(wanted=target), answer, event=False)
+
+
+def _clear(p: Pipeline, verb: Clear, at: datetime) -> Admitted:
+    answer = "Pipeline storage is being cleared"
+    if p.storage_status is StorageStatus.CLEARED:
+        return Admitted(p, answer, event=False)
+    if not p.fully_stopped:
+        raise errors.StorageStatusImmutableUnlessStopped(
+            resources_status=p.resources_status.value,
+            resources_desired_status=p.resources_desired.value,
+            current_status=p.storage_status.value,
+            new_status=StorageStatus.CLEARING.value,
+        )
+    clearing = p.but(storage_status=StorageStatus.CLEARING, storage_status_details=None)
+    return Admitted(clearing, answer)
+
+
+def _dismiss_error(p: Pipeline, verb: DismissError, at: datetime) -> Admitted:
+    if p.deployment_error and not p.fully_stopped:
+        raise errors.DismissErrorRestrictedToFullyStopped
+    return Admitted(p.but(deployment_error=None), "Pipeline deployment error has been dismissed")
+
+
+_RULES: dict[type[Verb], Callable[[Pipeline, Any, datetime], Admitted]] = {
+    Start: _start,
+    Stop: _stop,
+    Pause: _pause,
+    Resume: _resume,
+    Clear: _clear,
+    DismissError: _dismiss_error,
+}

@@ -1,0 +1,113 @@
+"""The verbs as messages, and a reading of whatever arrives that cannot raise.
+
+A message is a JSON object `{"request_id", "actor", "arguments": {…}}`; all three may be missing, so that an
+operator can send a bare `start` from the Temporal UI or its command line.
+"""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
+
+from sluicegate.lifecycle import ids
+from sluicegate.lifecycle.status import BootstrapPolicy, Initial
+from sluicegate.lifecycle.values import Value
+
+
+class Arguments(BaseModel):
+    """Arguments of a verb; an unknown one is a mistake worth telling."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Start(Arguments):
+    """Deploy the pipeline (contract §2.1)."""
+
+    initial: Initial = Initial.RUNNING
+    bootstrap_policy: BootstrapPolicy = BootstrapPolicy.AWAIT_APPROVAL
+    silent_bootstrap: StrictBool = False
+    concurrent_bootstrap: StrictBool = False
+    dismiss_error: StrictBool = True
+
+
+class Stop(Arguments):
+    """Stop the pipeline: with a checkpoint, or at once (contract §2.2)."""
+
+    force: StrictBool = False
+
+
+class Pause(Arguments):
+    """Stop taking input (contract §2.3)."""
+
+
+class Resume(Arguments):
+    """Take input again (contract §2.3)."""
+
+
+class Clear(Arguments):
+    """Empty the pipeline's storage (contract §2.6)."""
+
+
+class DismissError(Arguments):
+    """Forget the last deployment error (contract §2.7)."""
+
+
+Verb = Start | Stop | Pause | Resume | Clear | DismissError
+
+VERBS: dict[str, type[Verb]] = {
+    "start": Start,
+    "stop": Stop,
+    "pause": Pause,
+    "resume": Resume,
+    "clear": Clear,
+    "dismiss_error": DismissError,
+}
+
+
+class Command(Value):
+    """A verb, who asked for it, and the id that makes it happen once."""
+
+    verb_name: str
+    verb: Verb
+    request_id: str
+    actor: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Tell this request from another under the same id."""
+        return ids.fingerprint(self.verb_name + self.verb.model_dump_json())
+
+
+class Unreadable(Value):
+    """A message that means nothing, and why."""
+
+    request_id: str
+    actor: str
+    reason: str
+    fingerprint: ClassVar[str] = "unreadable"
+
+
+def message(verb_name: str, verb: Arguments, *, request_id: str, actor: str) -> dict[str, Any]:
+    """Write the message that `parse` reads."""
+    arguments = verb.model_dump(mode="json")
+    return {"request_id": request_id, "actor": actor, "arguments": arguments, "verb": verb_name}
+
+
+def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unreadable:
+    """Read the arguments of a signal: none, one or several of anything. Never raises."""
+    raw = given[0] if given else {}
+    if not isinstance(raw, dict):
+        return Unreadable(request_id=fallback_id, actor="unknown", reason="one JSON object is expected")
+    request_id, actor = raw.get("request_id"), raw.get("actor")
+    request_id = request_id if isinstance(request_id, str) and 0 < len(request_id) <= 200 else fallback_id
+    actor = actor if isinstance(actor, str) and actor else "unknown"
+    if len(given) > 1:
+        reason = f"one JSON object is expected, not {len(given)} arguments"
+        return Unreadable(request_id=request_id, actor=actor, reason=reason)
+    arguments = raw.get("arguments")
+    try:
+        verb = VERBS[verb_name].model_validate({} if arguments is None else arguments)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Unreadable(request_id=request_id, actor=actor, reason=f"{where}: {first['msg']}".lstrip(": "))
+    return Command(verb_name=verb_name, verb=verb, request_id=request_id, actor=actor[:200])

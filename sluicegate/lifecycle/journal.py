@@ -1,0 +1,104 @@
+"""The journal: every transition of a pipeline is one event, the newest 720 are kept (contract §5.10)."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from sluicegate.lifecycle import ids
+from sluicegate.lifecycle.effects import Failure
+from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.values import Time, Value, rfc3339
+
+KEPT = 720
+
+
+class Cause(Value):
+    """Who and which request brought a transition about."""
+
+    actor: str
+    request_id: str | None = None
+
+
+SYSTEM = Cause(actor="system")
+
+
+class Event(Value):
+    """What a pipeline was after one transition."""
+
+    event_id: str
+    recorded_at: Time
+    deployment_resources_status: str
+    deployment_resources_desired_status: str
+    deployment_runtime_status: str | None
+    deployment_runtime_desired_status: str | None
+    program_status: str
+    storage_status: str
+    deployment_resources_status_details: dict[str, Any] | None
+    deployment_runtime_status_details: dict[str, Any] | None
+    deployment_error: Failure | None
+    storage_status_details: dict[str, Any] | None
+    actor: str
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, p: Pipeline, number: int, at: datetime, cause: Cause) -> Self:
+        """Record what a pipeline is now, as event of that number."""
+        return cls(
+            event_id=ids.uuid7(at, f"{p.id}/event/{number}"),
+            recorded_at=at,
+            deployment_resources_status=p.resources_status.value,
+            deployment_resources_desired_status=p.resources_desired.value,
+            deployment_runtime_status=p.runtime_status.value if p.runtime_status else None,
+            deployment_runtime_desired_status=p.runtime_desired.value if p.runtime_desired else None,
+            program_status=p.program_status.value,
+            storage_status=p.storage_status.value,
+            deployment_resources_status_details=p.resources_status_details,
+            deployment_runtime_status_details=p.runtime_status_details,
+            deployment_error=p.deployment_error,
+            storage_status_details=p.storage_status_details,
+            actor=cause.actor,
+            request_id=cause.request_id,
+        )
+
+    def row(self) -> str:
+        """One row of the page that people read."""
+        resources, runtime = self.deployment_resources_status, self.deployment_runtime_status
+        status = runtime if resources == "Provisioned" and runtime else resources
+        desired = self.deployment_runtime_desired_status or self.deployment_resources_desired_status
+        if self.deployment_resources_desired_status == "Stopped":
+            desired = "Stopped"
+        error = " ⚠" if self.deployment_error else ""
+        cells = (status + error, desired, self.program_status, self.storage_status, self.actor)
+        return f"| {rfc3339(self.recorded_at)} | " + " | ".join(cells) + " |"
+
+
+def is_transition(old: Pipeline, new: Pipeline) -> bool:
+    """Whether two records differ in anything that an event is about; retries and bookkeeping are not."""
+    return _about(old) != _about(new)
+
+
+def _about(p: Pipeline) -> tuple[Any, ...]:
+    return (
+        p.resources_status,
+        p.resources_desired,
+        p.runtime_status,
+        p.runtime_desired,
+        p.runtime_status_details,
+        p.program_status,
+        p.program_version,
+        p.storage_status,
+        p.storage_status_details,
+        p.deployment_error,
+        p.deployment_id,
+    )
+
+
+class Journal(Value):
+    """The newest events, oldest first, and how many there have ever been."""
+
+    events: tuple[Event, ...] = ()
+    count: int = 0
+
+    def noting(self, p: Pipeline, at: datetime, cause: Cause) -> Self:
+        """Append an event."""
+        event = Event.of(p, self.count + 1, at, cause)
+        return self.but(events=(*self.events, event)[-KEPT:], count=self.count + 1)

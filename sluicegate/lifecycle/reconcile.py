@@ -1,0 +1,171 @@
+"""The reconcile decision: from a record to what happens next (contract §1.3, §1.4).
+
+advance(p)   decisions that need no effect, one at a time, until there is none left
+actions(p)   the effects that should be in flight now; whoever carries them out starts what is missing
+             and cancels what is no longer wanted, so a stop pre-empts everything by changing the record
+wake_at(p)   when to look again although nothing arrived
+
+                start, program Success                 port known
+    +---------+ ----------------------> +--------------+ -------> +-------------+
+    | Stopped |                         | Provisioning |          | Provisioned | <-> pause, resume
+    +---------+ <--+                    +--------------+          +-------------+
+                   |  torn down           |  stop, timeout,         |  stop, process ended,
+                   |                      v  process ended          v  suspended, suspend timeout
+                   |                 +-----------------------------------+
+                   +---------------- |             Stopping              |
+                                     +-----------------------------------+
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sluicegate import errors
+from sluicegate.lifecycle import ids, transitions
+from sluicegate.lifecycle.admission import SUSPEND_WITHIN
+from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.status import (
+    ProgramStatus,
+    ResourcesStatus,
+    RuntimeDesired,
+    RuntimeStatus,
+    StorageStatus,
+)
+from sluicegate.lifecycle.values import Value
+
+
+class Effect(StrEnum):
+    """The kinds of effects."""
+
+    COMPILE = "compile"
+    BIND = "bind"
+    PROVISION = "provision"
+    WATCH = "watch"
+    STEER = "steer"
+    DEPROVISION = "deprovision"
+    CLEAR_STORAGE = "clear_storage"
+
+
+class Action(Value):
+    """An effect and what makes it this one and no other: two equal actions are the same work."""
+
+    effect: Effect
+    key: int
+    """Program version for compile, generation for all others."""
+    epoch: int = 0
+    argument: str = ""
+
+    def __hash__(self) -> int:
+        """Hash by value."""
+        return hash((self.effect, self.key, self.epoch, self.argument))
+
+
+def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
+    """Say which effects should be in flight."""
+    if p.fenced:
+        return frozenset()
+    wanted = [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p)) if a]
+    return frozenset(a for a in wanted if not _backing_off(p, a, at))
+
+
+def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:
+    return p.retry is not None and p.retry.effect == action.effect and at < p.retry.not_before
+
+
+def _compile(p: Pipeline) -> Action | None:
+    return Action(effect=Effect.COMPILE, key=p.program_version) if p.program_status.in_progress else None
+
+
+def _on_host(p: Pipeline) -> Action | None:
+    match p.resources_status:
+        case ResourcesStatus.PROVISIONING if p.host is None:
+            return Action(effect=Effect.BIND, key=p.generation)
+        case ResourcesStatus.PROVISIONING:
+            late = "late" if p.last_try else ""
+            return Action(effect=Effect.PROVISION, key=p.generation, epoch=p.epoch, argument=late)
+        case ResourcesStatus.STOPPING if p.host is not None:
+            return Action(effect=Effect.DEPROVISION, key=p.generation, epoch=p.epoch)
+        case ResourcesStatus.STOPPED if p.storage_status is StorageStatus.CLEARING:
+            return Action(effect=Effect.CLEAR_STORAGE, key=p.generation, epoch=p.epoch)
+    return None
+
+
+def _watch(p: Pipeline) -> Action | None:
+    if p.resources_status is not ResourcesStatus.PROVISIONED:
+        return None
+    return Action(effect=Effect.WATCH, key=p.generation, epoch=p.epoch)
+
+
+def _steer(p: Pipeline) -> Action | None:
+    if p.resources_status is not ResourcesStatus.PROVISIONED or p.wanted in (None, p.steered):
+        return None
+    if p.runtime_status is RuntimeStatus.UNAVAILABLE:
+        return None
+    return Action(effect=Effect.STEER, key=p.generation, epoch=p.epoch, argument=str(p.wanted))
+
+
+def advance(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
+    """Make the next decision that needs no effect; each record returned is one event, none means rest."""
+    if p.fenced:
+        return ()
+    if p.program_status is ProgramStatus.PENDING:
+        return (p.with_program(ProgramStatus.COMPILING_SQL, at),)
+    match p.resources_status:
+        case ResourcesStatus.STOPPED if p.start_wanted:
+            return _begin(p, at)
+        case ResourcesStatus.STOPPED if p.storage_status is StorageStatus.CLEARING and p.host is None:
+            return (transitions.cleared(p),)
+        case ResourcesStatus.PROVISIONING | ResourcesStatus.PROVISIONED if not p.start_wanted:
+            return (transitions.stopping(p, None, at),)
+        case ResourcesStatus.PROVISIONED:
+            return _leave_provisioned(p, at)
+        case ResourcesStatus.STOPPING if p.host is None:
+            return (transitions.stopped(p, at),)
+    return ()
+
+
+def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
+    """Leave Stopped, wait for the compiler, or refuse for good (contract §1.4 rows 3 to 6)."""
+    if p.program_status.failed:
+        return (transitions.remain_stopped(p, at),)
+    if p.program_status is not ProgramStatus.SUCCESS:
+        return ()
+    generation = p.generation + 1
+    in_use = p.but(storage_status=StorageStatus.IN_USE)
+    provisioning = in_use.with_resources(
+        ResourcesStatus.PROVISIONING,
+        at,
+        generation=generation,
+        deployment_id=ids.uuid7(at, f"{p.id}/deployment/{generation}"),
+        deployment_error=None,
+        deadline=at + transitions.provision_within(p),
+        last_try=False,
+        retry=None,
+        epoch=p.epoch + 1,
+        sequence=0,
+    )
+    return (in_use, provisioning) if p.storage_status is not StorageStatus.IN_USE else (provisioning,)
+
+
+def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
+    if p.runtime_status is RuntimeStatus.SUSPENDED:
+        return transitions.over(p, None, at)
+    if p.wanted is RuntimeDesired.SUSPENDED and p.deadline and at >= p.deadline:
+        timeout = {"secs": int(SUSPEND_WITHIN.total_seconds()), "nanos": 0}
+        late = transitions.failure(errors.AutomatonSuspendingComputeTimeout(timeout=timeout))
+        return transitions.over(p, late, at)
+    return ()
+
+
+def wake_at(p: Pipeline, at: datetime) -> datetime | None:
+    """Say when to look again although nothing arrived."""
+    times = []
+    if p.retry is not None and p.retry.not_before > at:
+        times.append(p.retry.not_before)
+    if p.resources_status is ResourcesStatus.PROVISIONED and p.deadline:
+        times.append(p.deadline)
+    return min(times, default=None)
+
+
+def settled(p: Pipeline, at: datetime) -> bool:
+    """Whether nothing is under way but, at most, a watch: the moment to begin a new history."""
+    return not advance(p, at) and p.retry is None and {a.effect for a in actions(p, at)} <= {Effect.WATCH}

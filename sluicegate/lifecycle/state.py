@@ -1,0 +1,158 @@
+"""The state of one pipeline's workflow: record, journal and receipts, changed as one.
+
+`State` is what the workflow holds; `encoded` and `decoded` are how it travels through continue-as-new. The
+encoded form has a schema number, an upcaster for every older one, and keeps keys that it does not know.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Self
+
+from sluicegate.errors import MessageNotUnderstood, Refusal
+from sluicegate.lifecycle import admission, edits, journal, reconcile, views
+from sluicegate.lifecycle.commands import Command, Unreadable
+from sluicegate.lifecycle.journal import SYSTEM, Cause, Journal
+from sluicegate.lifecycle.receipts import Receipt, Receipts
+from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.values import Packed, Value
+
+SCHEMA = 1
+MEMO_RECEIPTS = 16
+MEMO_BYTES = 4_096
+
+
+class State(Value):
+    """Everything a pipeline's workflow remembers."""
+
+    pipeline: Pipeline
+    journal: Journal = Journal()
+    receipts: Receipts = Receipts()
+    revision: int = 1
+    """Grows with every change of the record; what caches of the descriptor go by."""
+    overloaded: bool = False
+    """The newest message was refused for want of room for its receipt."""
+
+    @classmethod
+    def new(cls, p: Pipeline, at: datetime, cause: Cause, fingerprint: str) -> Self:
+        """Begin with a created pipeline, its first event and the receipt of its creation."""
+        receipt = Receipt(id=cause.request_id or p.id, at=at, fp=fingerprint)
+        return cls(
+            pipeline=p,
+            journal=Journal().noting(p, at, cause),
+            receipts=Receipts().adding(receipt),
+        )
+
+    # Changing
+
+    def obeying(self, message: Command | Unreadable, at: datetime) -> Self:
+        """Decide a message once: the same id again has no second effect. Never raises."""
+        if message.request_id in self.receipts.kept:
+            return self
+        if self.receipts.full(at):
+            return self.but(overloaded=True)
+        receipt = Receipt(id=message.request_id, at=at, fp=message.fingerprint)
+        try:
+            admitted = _admitted(self.pipeline, message, at)
+        except Refusal as refused:
+            receipt = receipt.but(code=refused.error_code, info=refused.details)
+            return self._receiving(receipt)
+        cause = Cause(actor=message.actor, request_id=message.request_id)
+        changed = self.noting([admitted.pipeline], at, cause, event=admitted.event)
+        return changed._receiving(receipt.but(info=admitted.answer))
+
+    def editing(self, edit: edits.Edit, at: datetime) -> Self:
+        """Apply an edit once. Raises Refusal and then changes nothing."""
+        if edit.request_id in self.receipts.kept:
+            return self
+        edited = edits.apply(self.pipeline, edit, at)
+        cause = Cause(actor=edit.actor, request_id=edit.request_id)
+        changed = self.noting([edited.pipeline], at, cause, event=edited.event)
+        return changed._receiving(Receipt(id=edit.request_id, at=at, fp=edit.fingerprint))
+
+    def noting(
+        self, records: Iterable[Pipeline], at: datetime, cause: Cause = SYSTEM, *, event: bool = False
+    ) -> Self:
+        """Take the records of a transition, each an event where it shows (or where `event` says so)."""
+        state = self
+        for record in records:
+            log = state.journal
+            if event or journal.is_transition(state.pipeline, record):
+                log = log.noting(record, at, cause)
+            if record != state.pipeline or log is not state.journal:
+                state = state.but(pipeline=record, journal=log, revision=state.revision + 1)
+        return state
+
+    def advanced(self, at: datetime) -> Self:
+        """Make all decisions that need no effect."""
+        state = self
+        while records := reconcile.advance(state.pipeline, at):
+            state = state.noting(records, at)
+        return state
+
+    def _receiving(self, receipt: Receipt) -> Self:
+        return self.but(receipts=self.receipts.adding(receipt), overloaded=False)
+
+    # Showing
+
+    def projection(self) -> dict[str, Any]:
+        """The memo: what a reader needs without any worker; an overflow sends the reader to a query."""
+        p = self.pipeline
+        memo = {
+            "revision": self.revision,
+            "status": views.selected(p, "status"),
+            "location": p.location,
+            "logs": p.logs_host.model_dump() if p.logs_host else None,
+            "receipts": [r.model_dump(mode="json") for r in self.receipts.newest(MEMO_RECEIPTS)],
+            "overloaded": self.overloaded,
+        }
+        packed = Packed.of_json(memo)
+        if len(packed) > MEMO_BYTES:
+            memo["receipts"] = []
+            packed = Packed.of_json(memo)
+        if len(packed) > MEMO_BYTES:
+            return {"id": p.id, "revision": self.revision, "overflow": True}
+        return {"id": p.id, "revision": self.revision, "packed": packed.zlib64}
+
+    def answers(self, request_ids: Iterable[str]) -> dict[str, Any]:
+        """The `status` query: the projection uncompressed, with the receipts that were asked for."""
+        p = self.pipeline
+        kept = self.receipts.kept
+        return {
+            "revision": self.revision,
+            "status": views.selected(p, "status"),
+            "location": p.location,
+            "logs": p.logs_host.model_dump() if p.logs_host else None,
+            "receipts": [kept[i].model_dump(mode="json") for i in request_ids if i in kept],
+            "overloaded": self.overloaded,
+        }
+
+    # Travelling
+
+    def encoded(self) -> dict[str, Any]:
+        """Encode for the next run: plain JSON, with the bulky parts packed."""
+        rest = self.model_dump(mode="json", exclude={"journal", "receipts"})
+        return {
+            **rest,
+            "schema": SCHEMA,
+            "journal": Packed.of_json(self.journal.model_dump(mode="json")).zlib64,
+            "receipts": Packed.of_json(self.receipts.model_dump(mode="json")).zlib64,
+        }
+
+    @classmethod
+    def decoded(cls, raw: dict[str, Any]) -> Self:
+        """Decode what any released version has encoded (I10)."""
+        for upcast in _UPCASTERS[raw.get("schema", SCHEMA) - 1 :]:
+            raw = upcast(raw)
+        unpacked = {key: Packed(zlib64=raw[key]).json_value for key in ("journal", "receipts")}
+        known = {key: value for key, value in raw.items() if key != "schema"}
+        return cls.model_validate(known | unpacked)
+
+
+_UPCASTERS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+"""From schema n to n + 1, in order."""
+
+
+def _admitted(p: Pipeline, message: Command | Unreadable, at: datetime) -> admission.Admitted:
+    if isinstance(message, Unreadable):
+        raise MessageNotUnderstood(reason=message.reason)
+    return admission.admit(p, message.verb, at)

@@ -1,0 +1,232 @@
+"""Transitions: how the record changes when an effect has come out, well or not (contract §1.3, §1.6, §1.9).
+
+Functions that return several records stand for several writes, each an event of its own.
+"""
+
+from datetime import datetime, timedelta
+
+from sluicegate import errors
+from sluicegate.errors import Refusal
+from sluicegate.lifecycle.effects import (
+    CompileOutcome,
+    Failure,
+    Host,
+    Observation,
+    Observed,
+    Provisioned,
+    Readopt,
+)
+from sluicegate.lifecycle.record import Pipeline, Retry
+from sluicegate.lifecycle.status import (
+    ProgramStatus,
+    ResourcesDesired,
+    ResourcesStatus,
+    RuntimeDesired,
+    RuntimeStatus,
+    StorageStatus,
+)
+
+PROVISION_WITHIN = timedelta(seconds=60)
+"""Until a process that does not answer counts as never having come up, queueing on a busy host included."""
+
+_FIRST_RETRY = timedelta(milliseconds=200)
+_LONGEST_RETRY = timedelta(seconds=30)
+
+
+def provision_within(p: Pipeline) -> timedelta:
+    """How long the process has until it must answer."""
+    seconds = p.runtime_config.get("provisioning_timeout_secs")
+    return PROVISION_WITHIN if seconds is None else timedelta(seconds=seconds)
+
+
+def failure(problem: Refusal) -> Failure:
+    """Turn a problem into a deployment error; without details it says null there (contract §4.1)."""
+    return Failure(message=problem.message, error_code=problem.error_code, details=problem.details or None)
+
+
+# Compiling
+
+
+def compiled(p: Pipeline, outcome: CompileOutcome, at: datetime) -> tuple[Pipeline, ...]:
+    """Report an outcome as the statuses of contract §1.9, in their order; a stale one changes nothing."""
+    if outcome.program_version != p.program_version or not p.program_status.in_progress:
+        return ()
+    p = p.but(retry=None)
+    sql, rust = outcome.sql_compilation, outcome.rust_compilation
+    if outcome.system_error is not None:
+        return (_turn(p, ProgramStatus.SYSTEM_ERROR, at, system_error=outcome.system_error),)
+    if sql is None or sql["exit_code"] != 0 or any(not m["warning"] for m in sql["messages"]):
+        return (_turn(p, ProgramStatus.SQL_ERROR, at, sql_compilation=sql),)
+    sql_done = _turn(
+        p, ProgramStatus.SQL_COMPILED, at, sql_compilation=sql, program_info=outcome.program_info
+    )
+    rust_begun = sql_done.with_program(ProgramStatus.COMPILING_RUST, at)
+    if rust is not None and rust["exit_code"] != 0:
+        ended = _turn(rust_begun, ProgramStatus.RUST_ERROR, at, rust_compilation=rust)
+    else:
+        ended = _turn(rust_begun, ProgramStatus.SUCCESS, at, rust_compilation=rust, plan=outcome.plan)
+    return (sql_done, rust_begun, ended)
+
+
+def _turn(p: Pipeline, status: ProgramStatus, at: datetime, **found: object) -> Pipeline:
+    """Enter a program status that shows something new."""
+    return p.with_program(status, at, refresh_version=p.refresh_version + 1, **found)
+
+
+def compiler_error(p: Pipeline) -> str:
+    """Say why the program cannot be started."""
+    messages = (p.sql_compilation or {}).get("messages", [])
+    first = next((m["message"] for m in messages if not m["warning"]), None)
+    rust = (p.rust_compilation or {}).get("stderr")
+    return f"the program status is {p.program_status}: {first or p.system_error or rust or 'no reason given'}"
+
+
+def remain_stopped(p: Pipeline, at: datetime) -> Pipeline:
+    """Give a start up because the program does not compile; the system resets what is desired."""
+    problem = errors.StartFailedDueToFailedCompilation(compiler_error=compiler_error(p))
+    reset = p.with_desired(ResourcesDesired.STOPPED, at, deployment_initial=None, bootstrap=None)
+    return reset.with_resources(ResourcesStatus.STOPPED, at, deployment_error=failure(problem))
+
+
+# Deploying
+
+
+def bound(p: Pipeline, host: Host) -> Pipeline:
+    """Bind the pipeline's storage to a host."""
+    hosts = p.hosts if host.host_id in p.hosts else (*p.hosts, host.host_id)
+    return p.but(host=host, logs_host=host, hosts=hosts, retry=None)
+
+
+def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline, ...]:
+    """Enter Provisioned with what the process said first."""
+    initial = RuntimeDesired(str(p.deployment_initial))
+    first = Observation(
+        runtime_status=RuntimeStatus.INITIALIZING,
+        runtime_desired_status=initial,
+        details={"reason": "The process answers; its first status is awaited."},
+    )
+    entered = p.with_resources(
+        ResourcesStatus.PROVISIONED,
+        at,
+        resources_status_details=found.details,
+        location=found.location,
+        wanted=initial,
+        steered=initial,
+        deadline=None,
+        last_try=False,
+        retry=None,
+    ).with_runtime(first, at)
+    return (entered, *observed(entered, found.observation, at))
+
+
+def observed(p: Pipeline, seen: Observation, at: datetime) -> tuple[Pipeline, ...]:
+    """Mirror an observation; a fatal one ends the deployment."""
+    if seen.fatal is not None:
+        return over(p, seen.fatal, at)
+    mirrored = p.with_runtime(seen, at)
+    same = mirrored == p
+    return () if same else (mirrored.but(refresh_version=p.refresh_version + 1),)
+
+
+def reported(p: Pipeline, message: Observed, at: datetime) -> tuple[Pipeline, ...]:
+    """Take the signal of a watch if it is of this deployment, this epoch, and news."""
+    current = (p.resources_status, p.generation, p.epoch)
+    if current != (ResourcesStatus.PROVISIONED, message.generation, message.epoch):
+        return ()
+    if message.sequence <= p.sequence:
+        return ()
+    return observed(p.but(sequence=message.sequence), message.observation, at)
+
+
+def unanswered(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
+    """Show that nobody answers for the host; what the process does meanwhile cannot be known (I7)."""
+    host = p.host.host_id if p.host else "unknown"
+    seen = Observation(
+        runtime_status=RuntimeStatus.UNAVAILABLE,
+        runtime_desired_status=RuntimeDesired.UNAVAILABLE,
+        details={"reason": f"Nobody answers for the host {host}; the pipeline may well be running."},
+    )
+    return observed(p, seen, at)
+
+
+def steered(p: Pipeline, told: RuntimeDesired) -> Pipeline:
+    """Remember what the process has been told."""
+    return p.but(steered=told, retry=None)
+
+
+def readopted(p: Pipeline, message: Readopt) -> Pipeline:
+    """Issue anew what was in flight on a host that has come back."""
+    live = p.resources_status is not ResourcesStatus.STOPPED and p.generation == message.generation
+    if p.host is None or p.host.host_id != message.host.host_id:
+        return p
+    moved = p.but(host=message.host, logs_host=message.host)
+    return moved.but(epoch=p.epoch + 1, sequence=0, retry=None) if live else moved
+
+
+# Ending
+
+
+def over(p: Pipeline, problem: Failure | None, at: datetime) -> tuple[Pipeline, ...]:
+    """End a deployment that the user still wants: the system resets what is desired, then stops."""
+    reset = p.with_desired(ResourcesDesired.STOPPED, at)
+    return (reset, stopping(reset, problem, at))
+
+
+def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
+    """Enter Stopping; only the id of the deployment stays."""
+    return p.with_resources(
+        ResourcesStatus.STOPPING,
+        at,
+        deployment_error=problem,
+        deployment_initial=None,
+        bootstrap=None,
+        location=None,
+        wanted=None,
+        steered=None,
+        deadline=None,
+        last_try=False,
+        retry=None,
+    ).with_runtime(None, at)
+
+
+def stopped(p: Pipeline, at: datetime) -> Pipeline:
+    """Enter Stopped; the compute is gone."""
+    return p.with_resources(
+        ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None, retry=None
+    )
+
+
+def cleared(p: Pipeline) -> Pipeline:
+    """The storage is empty; the pipeline may live on any host again."""
+    return p.but(storage_status=StorageStatus.CLEARED, storage_status_details=None, host=None, retry=None)
+
+
+# Failing
+
+
+def failed(p: Pipeline, effect: str, reason: str, at: datetime) -> Pipeline:
+    """Note that an effect failed and when it is tried again, with a delay that doubles."""
+    attempts = p.retry.attempts + 1 if p.retry and p.retry.effect == effect else 1
+    delay = min(_FIRST_RETRY * 2 ** min(attempts - 1, 16), _LONGEST_RETRY)
+    retry = Retry(effect=effect, attempts=attempts, not_before=at + delay, reason=reason)
+    noted = p.but(retry=retry)
+    if p.resources_status in (ResourcesStatus.PROVISIONING, ResourcesStatus.STOPPING):
+        details = {"reason": reason, "next_retry_at": retry.model_dump(mode="json")["not_before"]}
+        noted = noted.but(resources_status_details=details)
+    return noted
+
+
+def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ...]:
+    """Try again while there is time; once the deadline has passed, one last attempt decides, since the
+    process may be up and only the control plane was away."""
+    if p.deadline is None or at < p.deadline:
+        return (failed(p, "provision", reason, at),)
+    if not p.last_try:
+        return (failed(p, "provision", reason, at).but(last_try=True, retry=None),)
+    return over(p, timed_out(p), at)
+
+
+def timed_out(p: Pipeline) -> Failure:
+    """The error of a process that was not ready in time."""
+    timeout = {"secs": int(provision_within(p).total_seconds()), "nanos": 0}
+    return failure(errors.AutomatonProvisioningTimeout(timeout=timeout))

@@ -1,0 +1,106 @@
+"""Settings, read once from the environment (`SLUICEGATE_…`); Temporal's own come from `TEMPORAL_…`."""
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEFAULT_TENANT = "00000000-0000-0000-0000-000000000000"
+"""The tenant of everybody while authentication is off (contract §6.3)."""
+
+
+class Settings(BaseSettings):
+    """All settings; `SLUICEGATE_HOME=/srv/sluicegate` sets `home`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICEGATE_", extra="ignore")
+
+    home: Path = Field(Path("~/.sluicegate"), description="Data folder of this host.")
+    api_host: str = Field("127.0.0.1", description="Address that the API binds.")
+    api_port: int = Field(8080, ge=0, lt=65536, description="Port of the API.")
+    temporal_port: int = Field(7233, ge=0, lt=65536, description="Port of the embedded Temporal server.")
+    temporal_ui_port: int = Field(8233, ge=0, lt=65536, description="Port of its web pages.")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Comma-separated keys; a request must carry one as `Authorization: Bearer <key>`."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="Comma-separated Host names that are answered while authentication is off.",
+    )
+    secret: SecretStr | None = Field(
+        None, description="Shared by API and workers; made in the data folder where not given."
+    )
+    logs_host: str = Field("127.0.0.1", description="Address that the host's log service binds.")
+    logs_port: int = Field(0, ge=0, lt=65536, description="Its port; 0 picks one and keeps it.")
+    logs_advertise: str | None = Field(None, description="Host name under which the API reaches it.")
+    runtime_command: Annotated[tuple[str, ...], NoDecode] = Field(
+        (sys.executable, "-m", "sluicegate.engine", "run"),
+        description="Program that runs a pipeline, words separated by spaces.",
+    )
+    user_per_pipeline: bool = Field(True, description="As root, give each pipeline a user of its own.")
+    max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
+    provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
+
+    @field_validator("api_keys", "allowed_hosts", mode="before")
+    @classmethod
+    def _comma_separated(cls, raw: object) -> object:
+        return tuple(part.strip() for part in raw.split(",") if part.strip()) if isinstance(raw, str) else raw
+
+    @field_validator("runtime_command", mode="before")
+    @classmethod
+    def _words(cls, raw: object) -> object:
+        return tuple(raw.split()) if isinstance(raw, str) else raw
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def auth_required(self) -> bool:
+        """Whether callers must bring a key."""
+        return bool(self.api_keys)
+
+    @property
+    def binds_loopback(self) -> bool:
+        """Whether only this machine can reach the API."""
+        if self.api_host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.api_host).is_loopback
+        except ValueError:
+            return False
+
+    def token(self, *purpose: str) -> str:
+        """Derive the token for a purpose from the secret, so that no token is ever stored or sent along."""
+        key = self._secret().encode()
+        return hmac.new(key, "/".join(purpose).encode(), hashlib.sha256).hexdigest()
+
+    def _secret(self) -> str:
+        if self.secret is not None:
+            return self.secret.get_secret_value()
+        path = self.home / "secret"
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            # Written aside and linked, so that a reader never sees half of it and the first writer wins.
+            aside = path.with_name(f"secret.{os.getpid()}.{secrets.token_hex(4)}")
+            aside.touch(mode=0o600)
+            aside.write_text(secrets.token_hex(32))
+            os.link(aside, path)
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink(missing_ok=True)
+        return path.read_text()
+
+
+RUNTIME = "runtime"
+"""Purpose of the token that a process asks for, followed by the deployment id."""
+LOGS = "logs"
+"""Purpose of the token that a host's log service asks for, followed by the host id."""

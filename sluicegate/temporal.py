@@ -1,0 +1,148 @@
+"""How everybody speaks to Temporal: one plugin for client, worker and replayer; ids, queues, attributes."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client, PayloadLimitsConfig
+from temporalio.common import SearchAttributeKey
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.plugin import SimplePlugin
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import (
+    HandleSignalInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowRunner,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import SandboxImportNotificationPolicy
+
+PIPELINES = "pipelines"
+"""Task queue of workflow tasks."""
+EFFECTS = "effects"
+"""Task queue of effects that any host can do; `host_queue` gives the queue of one host."""
+WATCH = "watch"
+"""Task queue of watches, which hold their slots for days."""
+
+TENANT = SearchAttributeKey.for_keyword("PipelineTenant")
+NAME = SearchAttributeKey.for_keyword("PipelineName")
+STATUS = SearchAttributeKey.for_keyword("PipelineStatus")
+DESIRED_STATUS = SearchAttributeKey.for_keyword("PipelineDesiredStatus")
+PROGRAM_STATUS = SearchAttributeKey.for_keyword("PipelineProgramStatus")
+SEARCH_ATTRIBUTES = (TENANT, NAME, STATUS, DESIRED_STATUS, PROGRAM_STATUS)
+
+MEMO = "pipeline"
+"""Key of the memo that carries the projection."""
+
+RETENTION = timedelta(days=7)
+
+DEV_SERVER_CONFIG: Mapping[str, str] = {
+    # A development server polls its queues 20 times a second and rounds timers up to a second.
+    "history.transferProcessorMaxPollRPS": "2000",
+    "history.visibilityProcessorMaxPollRPS": "2000",
+    "history.timerProcessorMaxPollRPS": "2000",
+    "history.timerProcessorMaxTimeShift": '"1ms"',
+    "history.MaxBufferedQueryCount": "100",
+    # Push the cancellation of activities to the worker instead of waiting for a heartbeat.
+    "frontend.WorkerCommandsEnabled": "true",
+    "system.enableCancelActivityWorkerCommand": "true",
+}
+"""Dynamic configuration of a Temporal server that is ours; nothing depends on it but speed."""
+
+
+def host_queue(queue: str, host_id: str) -> str:
+    """Name the task queue of one host."""
+    return f"{queue}@{host_id}"
+
+
+def pipeline_workflow_id(tenant_id: str, name: str) -> str:
+    """Name the workflow of a pipeline."""
+    return f"pipeline/{tenant_id}/{name}"
+
+
+def cleanup_workflow_id(pipeline_id: str) -> str:
+    """Name the workflow that removes what a deleted pipeline left."""
+    return f"cleanup/{pipeline_id}"
+
+
+class _AnyArguments(WorkflowInboundInterceptor):
+    """Hands every signal handler one list, whatever was sent, since a wrong count would raise in the
+    workflow and wedge it for good."""
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        """Wrap the arguments."""
+        input.args = [list(input.args)]
+        await super().handle_signal(input)
+
+
+class AnyArguments(Interceptor):
+    """Makes every signal deliverable."""
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor] | None:
+        """Give the class that wraps a workflow."""
+        return _AnyArguments
+
+
+def _strict_sandbox(_: WorkflowRunner | None) -> WorkflowRunner:
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("sluicegate", "activities")
+    policy = (
+        SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
+        | SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
+    )
+    return SandboxedWorkflowRunner(restrictions=restrictions.with_import_notification_policy(policy))
+
+
+PLUGIN = SimplePlugin(
+    "sluicegate",
+    data_converter=pydantic_data_converter,
+    interceptors=[AnyArguments()],
+    workflow_runner=_strict_sandbox,
+)
+"""Give it to the client and to the replayer; a client hands it on to its workers."""
+
+
+async def connect(*, lazy: bool = False) -> Client:
+    """Connect as the `TEMPORAL_…` variables say; lazily where the server may still be away."""
+    config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
+    config.setdefault("target_host", "127.0.0.1:7233")
+    limits = PayloadLimitsConfig(memo_warn_size=6 * 1024)
+    return await Client.connect(**config, plugins=[PLUGIN], lazy=lazy, payload_limits=limits)
+
+
+class SearchAttributesMissing(Exception):
+    """The namespace lacks our search attributes and we may not add them; the text says which command does."""
+
+
+async def ensure_search_attributes(client: Client) -> None:
+    """Register our search attributes where they are missing; to call it again changes nothing.
+
+    Raises SearchAttributesMissing where they are of another type or may not be registered.
+    """
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    wrong = [k.name for k in SEARCH_ATTRIBUTES if listed.custom_attributes.get(k.name, keyword) != keyword]
+    if wrong:
+        raise SearchAttributesMissing(f"These search attributes exist but are not of type Keyword: {wrong}")
+    missing = [k.name for k in SEARCH_ATTRIBUTES if k.name not in listed.custom_attributes]
+    if not missing:
+        return
+    request = AddSearchAttributesRequest(
+        namespace=client.namespace, search_attributes=dict.fromkeys(missing, keyword)
+    )
+    try:
+        await client.operator_service.add_search_attributes(request)
+    except RPCError as error:
+        if error.status is RPCStatusCode.ALREADY_EXISTS:
+            return
+        names = " ".join(f"--name {name} --type Keyword" for name in missing)
+        command = f"temporal operator search-attribute create --namespace {client.namespace} {names}"
+        raise SearchAttributesMissing(f"{error.message}. Register them with: {command}") from error
