@@ -21,6 +21,12 @@ MEMO_RECEIPTS = 16
 MEMO_BYTES = 4_096
 
 
+class Ask(Value):
+    """The argument of the `status` query: whose receipts are wanted."""
+
+    receipts: tuple[str, ...] = ()
+
+
 class State(Value):
     """Everything a pipeline's workflow remembers."""
 
@@ -113,7 +119,7 @@ class State(Value):
             return {"id": p.id, "revision": self.revision, "overflow": True}
         return {"id": p.id, "revision": self.revision, "packed": packed.zlib64}
 
-    def answers(self, request_ids: Iterable[str]) -> dict[str, Any]:
+    def answers(self, ask: Ask) -> dict[str, Any]:
         """The `status` query: the projection uncompressed, with the receipts that were asked for."""
         p = self.pipeline
         kept = self.receipts.kept
@@ -122,9 +128,13 @@ class State(Value):
             "status": views.selected(p, "status"),
             "location": p.location,
             "logs": p.logs_host.model_dump() if p.logs_host else None,
-            "receipts": [kept[i].model_dump(mode="json") for i in request_ids if i in kept],
+            "receipts": [kept[i].model_dump(mode="json") for i in ask.receipts if i in kept],
             "overloaded": self.overloaded,
         }
+
+    def descriptor(self) -> dict[str, Any]:
+        """The `descriptor` query: the whole pipeline, and the revision that a cache keeps it under."""
+        return {"revision": self.revision, "all": views.selected(self.pipeline, "all")}
 
     # Travelling
 
