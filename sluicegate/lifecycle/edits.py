@@ -128,8 +128,7 @@ def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
             system_error=None,
             program_info=None,
             plan=None,
-            retry=None,
-        )
+        ).succeeding("compile")
     return Edited(versioned, event=True)
 
 

@@ -68,7 +68,8 @@ def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
 
 
 def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:
-    return p.retry is not None and p.retry.effect == action.effect and at < p.retry.not_before
+    retry = p.retries.get(action.effect)
+    return retry is not None and at < retry.not_before
 
 
 def _compile(p: Pipeline) -> Action | None:
@@ -139,7 +140,6 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         deployment_error=None,
         deadline=at + transitions.provision_within(p),
         last_try=False,
-        retry=None,
         epoch=p.epoch + 1,
         sequence=0,
     )
@@ -158,9 +158,7 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
 
 def wake_at(p: Pipeline, at: datetime) -> datetime | None:
     """Say when to look again although nothing arrived."""
-    times = []
-    if p.retry is not None and p.retry.not_before > at:
-        times.append(p.retry.not_before)
+    times = [retry.not_before for retry in p.retries.values() if retry.not_before > at]
     if p.resources_status is ResourcesStatus.PROVISIONED and p.deadline:
         times.append(p.deadline)
     return min(times, default=None)
@@ -168,4 +166,4 @@ def wake_at(p: Pipeline, at: datetime) -> datetime | None:
 
 def settled(p: Pipeline, at: datetime) -> bool:
     """Whether nothing is under way but, at most, a watch: the moment to begin a new history."""
-    return not advance(p, at) and p.retry is None and {a.effect for a in actions(p, at)} <= {Effect.WATCH}
+    return not advance(p, at) and not p.retries and {a.effect for a in actions(p, at)} <= {Effect.WATCH}

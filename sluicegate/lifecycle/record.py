@@ -31,7 +31,6 @@ class Bootstrap(Value):
 class Retry(Value):
     """An effect that failed and when it is tried again."""
 
-    effect: str
     attempts: int
     not_before: Time
     reason: str
@@ -100,7 +99,8 @@ class Pipeline(Value):
     """When the wait that the resources status stands for ends (provisioning, suspending)."""
     last_try: bool = False
     """The deadline has passed, and the effect now in flight decides."""
-    retry: Retry | None = None
+    retries: dict[str, Retry] = {}
+    """Effects that failed last time, by name."""
     fenced: bool = False
     """Born by a rename that is not finished: no effects until the old name hands over."""
 
@@ -135,6 +135,7 @@ class Pipeline(Value):
             resources_status=status,
             resources_status_since=since,
             refresh_version=self.refresh_version + 1,
+            retries={effect: retry for effect, retry in self.retries.items() if effect == "compile"},
             **changes,
         )
 
@@ -164,6 +165,10 @@ class Pipeline(Value):
             runtime_desired_since=self.runtime_desired_since if same_desired else at,
             storage_status_details=self.storage_status_details if storage is None else storage,
         )
+
+    def succeeding(self, effect: str, **changes: Any) -> Self:
+        """Note that an effect came out well."""
+        return self.but(retries={k: r for k, r in self.retries.items() if k != effect}, **changes)
 
     # Combined fields (contract §1.2)
 

@@ -25,9 +25,13 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
+from sluicegate.lifecycle.values import rfc3339
 
 PROVISION_WITHIN = timedelta(seconds=60)
 """Until a process that does not answer counts as never having come up, queueing on a busy host included."""
+
+COMPILE_ATTEMPTS = 5
+"""After which a compiler that cannot be run is reported as a system error of the program."""
 
 _FIRST_RETRY = timedelta(milliseconds=200)
 _LONGEST_RETRY = timedelta(seconds=30)
@@ -51,7 +55,7 @@ def compiled(p: Pipeline, outcome: CompileOutcome, at: datetime) -> tuple[Pipeli
     """Report an outcome as the statuses of contract §1.9, in their order; a stale one changes nothing."""
     if outcome.program_version != p.program_version or not p.program_status.in_progress:
         return ()
-    p = p.but(retry=None)
+    p = p.succeeding("compile")
     sql, rust = outcome.sql_compilation, outcome.rust_compilation
     if outcome.system_error is not None:
         return (_turn(p, ProgramStatus.SYSTEM_ERROR, at, system_error=outcome.system_error),)
@@ -94,7 +98,7 @@ def remain_stopped(p: Pipeline, at: datetime) -> Pipeline:
 def bound(p: Pipeline, host: Host) -> Pipeline:
     """Bind the pipeline's storage to a host."""
     hosts = p.hosts if host.host_id in p.hosts else (*p.hosts, host.host_id)
-    return p.but(host=host, logs_host=host, hosts=hosts, retry=None)
+    return p.succeeding("bind", host=host, logs_host=host, hosts=hosts)
 
 
 def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline, ...]:
@@ -114,7 +118,6 @@ def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline
         steered=initial,
         deadline=None,
         last_try=False,
-        retry=None,
     ).with_runtime(first, at)
     return (entered, *observed(entered, found.observation, at))
 
@@ -151,7 +154,7 @@ def unanswered(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
 
 def steered(p: Pipeline, told: RuntimeDesired) -> Pipeline:
     """Remember what the process has been told."""
-    return p.but(steered=told, retry=None)
+    return p.succeeding("steer", steered=told)
 
 
 def readopted(p: Pipeline, message: Readopt) -> Pipeline:
@@ -160,7 +163,18 @@ def readopted(p: Pipeline, message: Readopt) -> Pipeline:
     if p.host is None or p.host.host_id != message.host.host_id:
         return p
     moved = p.but(host=message.host, logs_host=message.host)
-    return moved.but(epoch=p.epoch + 1, sequence=0, retry=None) if live else moved
+    return renewed(moved) if live else moved
+
+
+def renewed(p: Pipeline) -> Pipeline:
+    """Issue every effect on the host anew, since whoever carried it out is gone."""
+    compiling = {effect: retry for effect, retry in p.retries.items() if effect == "compile"}
+    return p.but(epoch=p.epoch + 1, sequence=0, retries=compiling)
+
+
+def steer_refused(p: Pipeline) -> Pipeline:
+    """Drop a wish that the process will not follow; what it does instead shows in the mirror."""
+    return p.succeeding("steer", wanted=p.steered)
 
 
 # Ending
@@ -185,20 +199,18 @@ def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
         steered=None,
         deadline=None,
         last_try=False,
-        retry=None,
     ).with_runtime(None, at)
 
 
 def stopped(p: Pipeline, at: datetime) -> Pipeline:
     """Enter Stopped; the compute is gone."""
-    return p.with_resources(
-        ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None, retry=None
-    )
+    return p.with_resources(ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None)
 
 
 def cleared(p: Pipeline) -> Pipeline:
     """The storage is empty; the pipeline may live on any host again."""
-    return p.but(storage_status=StorageStatus.CLEARED, storage_status_details=None, host=None, retry=None)
+    empty = p.but(storage_status=StorageStatus.CLEARED, storage_status_details=None, host=None)
+    return empty.succeeding("clear_storage")
 
 
 # Failing
@@ -206,14 +218,23 @@ def cleared(p: Pipeline) -> Pipeline:
 
 def failed(p: Pipeline, effect: str, reason: str, at: datetime) -> Pipeline:
     """Note that an effect failed and when it is tried again, with a delay that doubles."""
-    attempts = p.retry.attempts + 1 if p.retry and p.retry.effect == effect else 1
+    before = p.retries.get(effect)
+    attempts = before.attempts + 1 if before else 1
     delay = min(_FIRST_RETRY * 2 ** min(attempts - 1, 16), _LONGEST_RETRY)
-    retry = Retry(effect=effect, attempts=attempts, not_before=at + delay, reason=reason)
-    noted = p.but(retry=retry)
+    retry = Retry(attempts=attempts, not_before=at + delay, reason=reason)
+    noted = p.but(retries={**p.retries, effect: retry})
     if p.resources_status in (ResourcesStatus.PROVISIONING, ResourcesStatus.STOPPING):
-        details = {"reason": reason, "next_retry_at": retry.model_dump(mode="json")["not_before"]}
+        details = {"reason": reason, "next_retry_at": rfc3339(retry.not_before)}
         noted = noted.but(resources_status_details=details)
     return noted
+
+
+def compile_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ...]:
+    """Try a compiler that broke a few times; then say so in the program status."""
+    noted = failed(p, "compile", reason, at)
+    if noted.retries["compile"].attempts < COMPILE_ATTEMPTS:
+        return (noted,)
+    return compiled(p, CompileOutcome(program_version=p.program_version, system_error=reason), at)
 
 
 def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ...]:
@@ -222,7 +243,7 @@ def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, 
     if p.deadline is None or at < p.deadline:
         return (failed(p, "provision", reason, at),)
     if not p.last_try:
-        return (failed(p, "provision", reason, at).but(last_try=True, retry=None),)
+        return (p.succeeding("provision", last_try=True),)
     return over(p, timed_out(p), at)
 
 

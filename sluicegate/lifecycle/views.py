@@ -100,8 +100,8 @@ def page(p: Pipeline, newest: Sequence["Event"]) -> str:
         f" host {p.host.host_id if p.host else 'none'}",
         f"- **Pipeline id** {p.id}, tenant {p.tenant_id}",
     ]
-    if p.retry is not None:
-        lines.append(f"- **Retrying** {p.retry.effect}, attempt {p.retry.attempts}: {p.retry.reason}")
+    for effect, retry in p.retries.items():
+        lines.append(f"- **Retrying** {effect} after {retry.attempts} attempts: {retry.reason}")
     if p.deployment_error is not None:
         text = p.deployment_error.message.replace("\n", "\n> ")
         lines += ["", f"**Error** `{p.deployment_error.error_code}`", "", f"> {text}"]
