@@ -1,0 +1,120 @@
+"""Pipelines made of a stub program; whatever a test started is ended when it is over."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from sluicegate.lifecycle.effects import Deployment
+from sluicegate.lifecycle.status import Initial
+from sluicegate.lifecycle.values import Packed
+from sluicegate.provision import Provisioner
+from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
+
+STUB = Path(__file__).with_name("stub_runtime.py")
+COMMAND = [sys.executable, str(STUB)]
+TOKEN = "token of the deployment"
+BOUND = 20.0
+
+DeploymentMaker = Callable[..., Deployment]
+Processes = Callable[[str], list[int]]
+Until = Callable[..., Awaitable[Any]]
+
+
+async def _until(condition: Callable[[], Any], *, within: float = BOUND) -> Any:
+    deadline = time.monotonic() + within
+    while True:
+        found = condition()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def until() -> Until:
+    """Wait for a condition (a function or coroutine function) and return its first true value."""
+    return _until
+
+
+@pytest.fixture
+def deployment_of() -> DeploymentMaker:
+    """Make deployments of one pipeline, or of several."""
+    pipeline_id = str(uuid4())
+
+    def make(generation: int = 1, *, pipeline: str = pipeline_id, mode: str = "", **config: Any) -> Deployment:
+        return Deployment(
+            pipeline_id=pipeline,
+            generation=generation,
+            workflow_id=f"pipeline/tenant/{pipeline}",
+            name="example",
+            deployment_id=str(uuid4()),
+            program_version=1,
+            initial=Initial.RUNNING,
+            runtime_config={"storage": {}, "env": {"STUB_MODE": mode}} | config,
+            plan=Packed.of_json({"steps": []}),
+            deadline=datetime.now(UTC) + timedelta(minutes=1),
+        )
+
+    return make
+
+
+def _processes(pipeline_id: str) -> list[int]:
+    """Find every process with a pipeline's id in its environment or command line (shims too)."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(OSError):
+                told = Path(f"/proc/{name}/environ").read_bytes() + Path(f"/proc/{name}/cmdline").read_bytes()
+                here = os.readlink(f"/proc/{name}/cwd")
+                if pipeline_id.encode() in told or pipeline_id in here:
+                    found.append(int(name))
+    return found
+
+
+@pytest.fixture
+def processes_of() -> Processes:
+    """List the processes of a pipeline, in whichever way they can be recognised."""
+    return _processes
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a host; processes started in it are gone afterwards."""
+    path = tmp_path / "home"
+    yield path
+    pipelines = path / "pipelines"
+    deadline = time.monotonic() + BOUND
+    while left := [pid for name in _names(pipelines) for pid in _processes(name)]:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.exists() else []
+
+
+@pytest.fixture
+def process(home: Path) -> ProcessProvisioner:
+    """A process provisioner that runs the stub."""
+    return ProcessProvisioner(home, "host-1", COMMAND, ProcessSettings(grace=1.0))
+
+
+@pytest.fixture(params=["process"])
+async def provisioner(request: pytest.FixtureRequest) -> AsyncIterator[Provisioner]:
+    """Every provisioner in turn."""
+    yield request.getfixturevalue(request.param)
