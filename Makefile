@@ -1,0 +1,60 @@
+# Everything runs in .venv, which is made on the first call and again when the lock changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTEST_ARGS ?=
+UV ?= uv
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo test lint format bench lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED)  ## Make the environment from the lock
+
+$(INSTALLED): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.13"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+dev: $(INSTALLED)  ## Run Temporal, a worker and the API on this machine
+	@$(BIN)/sluicegate dev
+
+demo: $(INSTALLED)  ## Stream the flights of 2013 through a pipeline of `make dev` and check the answers
+	@$(BIN)/sluicegate demo
+
+test: lint  ## Lint, check types and arrows, run the tests (PYTEST_ARGS="-k name")
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)  ## Lint, formatting, types, arrows between the rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## Format the code and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(INSTALLED)  ## Measure
+	$(BIN)/python -m benchmarks
+
+COMPILE := pip compile pyproject.toml --quiet --no-emit-index-url --no-header --no-annotate --generate-hashes
+
+lock:  ## Make both locks again: all of it, and what the image needs (with uv; UPGRADE=--upgrade for newer versions)
+	$(UV) $(COMPILE) $(UPGRADE) --extra dev --output-file constraints.txt
+	$(UV) $(COMPILE) --constraint constraints.txt --output-file deploy/constraints.txt
+
+clean:  ## Remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
