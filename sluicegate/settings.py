@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -43,11 +43,17 @@ class Settings(BaseSettings):
         (sys.executable, "-m", "sluicegate.engine", "run"),
         description="Program that runs a pipeline, words separated by spaces.",
     )
+    runtime_bind: str = Field("127.0.0.1", description="Address that pipeline processes bind.")
+    runtime_advertise: str | None = Field(None, description="Host name under which they are reached.")
+    worker_roles: Annotated[frozenset[Literal["pipelines", "effects"]], NoDecode] = Field(
+        frozenset({"pipelines", "effects"}),
+        description="What a worker does: decide for pipelines, have effects on this host, or both.",
+    )
     user_per_pipeline: bool = Field(True, description="As root, give each pipeline a user of its own.")
     max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
 
-    @field_validator("api_keys", "allowed_hosts", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "worker_roles", mode="before")
     @classmethod
     def _comma_separated(cls, raw: object) -> object:
         return tuple(part.strip() for part in raw.split(",") if part.strip()) if isinstance(raw, str) else raw

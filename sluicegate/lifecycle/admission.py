@@ -91,7 +91,7 @@ def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
         raise errors.InvalidTransition(action="suspend", status=RuntimeDesired.STANDBY.value)
     if p.told is RuntimeDesired.SUSPENDED:
         return Admitted(p, "Pipeline is suspending", event=False)
-    suspending = p.but(wanted=RuntimeDesired.SUSPENDED, deadline=at + SUSPEND_WITHIN)
+    suspending = p.succeeding("steer", wanted=RuntimeDesired.SUSPENDED, deadline=at + SUSPEND_WITHIN)
     return Admitted(suspending, "Pipeline is suspending", event=False)
 
 
@@ -117,7 +117,9 @@ def _steer(p: Pipeline, target: RuntimeDesired, action: str) -> Admitted:
     if told in (RuntimeDesired.STANDBY, RuntimeDesired.SUSPENDED):
         raise errors.InvalidTransition(action=action, status=told.value)
     answer = f"Pipeline transitioning from {told.value} to {target.value}"
-    return Admitted(p.but(wanted=target), answer, event=False)
+    same = target is p.wanted and target is p.runtime_desired
+    wished = p.succeeding("steer", wanted=target, steered=p.steered if same else None)
+    return Admitted(wished, answer, event=False)
 
 
 def _clear(p: Pipeline, verb: Clear, at: datetime) -> Admitted:

@@ -4,7 +4,7 @@ A message is a JSON object `{"request_id", "actor", "arguments": {…}}`; all th
 operator can send a bare `start` from the Temporal UI or its command line.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
@@ -53,6 +53,9 @@ class DismissError(Arguments):
 
 Verb = Start | Stop | Pause | Resume | Clear | DismissError
 
+MAX_REASON = 200
+"""Receipts keep the reason, and thousands of receipts are kept."""
+
 VERBS: dict[str, type[Verb]] = {
     "start": Start,
     "stop": Stop,
@@ -98,8 +101,8 @@ def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unrea
     if not isinstance(raw, dict):
         return Unreadable(request_id=fallback_id, actor="unknown", reason="one JSON object is expected")
     request_id, actor = raw.get("request_id"), raw.get("actor")
-    request_id = request_id if isinstance(request_id, str) and 0 < len(request_id) <= 200 else fallback_id
-    actor = actor if isinstance(actor, str) and actor else "unknown"
+    request_id = request_id if _is_word(request_id) and len(request_id) <= 200 else fallback_id
+    actor = actor[:200] if _is_word(actor) else "unknown"
     if len(given) > 1:
         reason = f"one JSON object is expected, not {len(given)} arguments"
         return Unreadable(request_id=request_id, actor=actor, reason=reason)
@@ -109,5 +112,15 @@ def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unrea
     except ValidationError as invalid:
         first = invalid.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return Unreadable(request_id=request_id, actor=actor, reason=f"{where}: {first['msg']}".lstrip(": "))
-    return Command(verb_name=verb_name, verb=verb, request_id=request_id, actor=actor[:200])
+        reason = f"{first['msg']}: {where}".removesuffix(": ")[:MAX_REASON]
+        return Unreadable(request_id=request_id, actor=actor, reason=_encodable(reason))
+    return Command(verb_name=verb_name, verb=verb, request_id=request_id, actor=actor)
+
+
+def _is_word(given: Any) -> TypeGuard[str]:
+    """Half a surrogate pair is valid JSON but cannot be encoded, so it could not be remembered as it is."""
+    return isinstance(given, str) and given != "" and given == _encodable(given)
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()

@@ -185,4 +185,4 @@ def check_delete(p: Pipeline) -> None:
 
 def encoded_size(edit: Edit | dict[str, Any]) -> int:
     """Bytes that an edit or a descriptor takes on the wire."""
-    return len(edit.model_dump_json() if isinstance(edit, Edit) else json.dumps(edit))
+    return len((edit.model_dump_json() if isinstance(edit, Edit) else json.dumps(edit)).encode())

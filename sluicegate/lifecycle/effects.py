@@ -119,6 +119,13 @@ class Host(Value):
     """`host:port` of its log service."""
 
 
+class Remains(Addressed):
+    """A deleted pipeline and the hosts that may hold something of it."""
+
+    name: str
+    hosts: tuple[str, ...]
+
+
 class Readopt(Value):
     """The signal of a host that has come back and found this deployment's control file."""
 

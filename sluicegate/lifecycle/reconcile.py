@@ -63,8 +63,11 @@ def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
     """Say which effects should be in flight."""
     if p.fenced:
         return frozenset()
-    wanted = [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p)) if a]
-    return frozenset(a for a in wanted if not _backing_off(p, a, at))
+    return frozenset(a for a in _wanted(p) if not _backing_off(p, a, at))
+
+
+def _wanted(p: Pipeline) -> list[Action]:
+    return [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p)) if a]
 
 
 def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:
@@ -159,11 +162,11 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
 def wake_at(p: Pipeline, at: datetime) -> datetime | None:
     """Say when to look again although nothing arrived."""
     times = [retry.not_before for retry in p.retries.values() if retry.not_before > at]
-    if p.resources_status is ResourcesStatus.PROVISIONED and p.deadline:
+    if p.resources_status is ResourcesStatus.PROVISIONED and p.deadline and p.deadline > at:
         times.append(p.deadline)
     return min(times, default=None)
 
 
 def settled(p: Pipeline, at: datetime) -> bool:
     """Whether nothing is under way but, at most, a watch: the moment to begin a new history."""
-    return not advance(p, at) and not p.retries and {a.effect for a in actions(p, at)} <= {Effect.WATCH}
+    return not advance(p, at) and {a.effect for a in _wanted(p)} <= {Effect.WATCH}

@@ -91,7 +91,7 @@ class Pipeline(Value):
     wanted: RuntimeDesired | None = None
     """What the process should be told to do; `runtime_desired` shows what it says it was told."""
     steered: RuntimeDesired | None = None
-    """What the process has been told last."""
+    """What the process has been told last; None where an earlier wish may still be on its way to it."""
     epoch: int = 0
     """Grows whenever effects on the host are issued anew; with `sequence` it fences observations."""
     sequence: int = 0
@@ -210,7 +210,7 @@ class Pipeline(Value):
 def created(
     *, tenant_id: str, pipeline_id: str, at: datetime, platform_version: str, descriptor: dict[str, Any]
 ) -> Pipeline:
-    """Make the record of a new pipeline from a validated descriptor (see `edits.Descriptor`)."""
+    """Make the record of a new pipeline from a validated descriptor: the fields of a create, complete."""
     return Pipeline(
         id=pipeline_id,
         tenant_id=tenant_id,

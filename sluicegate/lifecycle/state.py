@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Self
 
-from sluicegate.errors import MessageNotUnderstood, Refusal
+from sluicegate.errors import IdempotencyKeyReused, MessageNotUnderstood, Overloaded, Refusal
 from sluicegate.lifecycle import admission, edits, journal, reconcile, views
 from sluicegate.lifecycle.commands import Command, Unreadable
 from sluicegate.lifecycle.journal import SYSTEM, Cause, Journal
@@ -68,8 +68,13 @@ class State(Value):
 
     def editing(self, edit: edits.Edit, at: datetime) -> Self:
         """Apply an edit once. Raises Refusal and then changes nothing."""
-        if edit.request_id in self.receipts.kept:
+        seen = self.receipts.kept.get(edit.request_id)
+        if seen is not None and seen.fp != edit.fingerprint:
+            raise IdempotencyKeyReused(request_id=edit.request_id)
+        if seen is not None:
             return self
+        if self.receipts.full(at):
+            raise Overloaded
         edited = edits.apply(self.pipeline, edit, at)
         cause = Cause(actor=edit.actor, request_id=edit.request_id)
         changed = self.noting([edited.pipeline], at, cause, event=edited.event)

@@ -103,6 +103,8 @@ def bound(p: Pipeline, host: Host) -> Pipeline:
 
 def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline, ...]:
     """Enter Provisioned with what the process said first."""
+    if p.resources_status is not ResourcesStatus.PROVISIONING:
+        return ()
     initial = RuntimeDesired(str(p.deployment_initial))
     first = Observation(
         runtime_status=RuntimeStatus.INITIALIZING,
@@ -124,6 +126,8 @@ def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline
 
 def observed(p: Pipeline, seen: Observation, at: datetime) -> tuple[Pipeline, ...]:
     """Mirror an observation; a fatal one ends the deployment."""
+    if p.resources_status is not ResourcesStatus.PROVISIONED:
+        return ()
     if seen.fatal is not None:
         return over(p, seen.fatal, at)
     mirrored = p.with_runtime(seen, at)
@@ -138,7 +142,8 @@ def reported(p: Pipeline, message: Observed, at: datetime) -> tuple[Pipeline, ..
         return ()
     if message.sequence <= p.sequence:
         return ()
-    return observed(p.but(sequence=message.sequence), message.observation, at)
+    heard = p.succeeding("watch", sequence=message.sequence)
+    return observed(heard, message.observation, at) or (heard,)
 
 
 def unanswered(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
@@ -154,6 +159,8 @@ def unanswered(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
 
 def steered(p: Pipeline, told: RuntimeDesired) -> Pipeline:
     """Remember what the process has been told."""
+    if p.resources_status is not ResourcesStatus.PROVISIONED:
+        return p
     return p.succeeding("steer", steered=told)
 
 
@@ -173,7 +180,12 @@ def renewed(p: Pipeline) -> Pipeline:
 
 
 def steer_refused(p: Pipeline) -> Pipeline:
-    """Drop a wish that the process will not follow; what it does instead shows in the mirror."""
+    """Drop a wish that the process will not follow; what it does instead shows in the mirror. A stop is
+    never dropped (I4): it ends without its checkpoint when its deadline has passed."""
+    if p.resources_status is not ResourcesStatus.PROVISIONED:
+        return p
+    if p.wanted is RuntimeDesired.SUSPENDED:
+        return p.succeeding("steer", steered=RuntimeDesired.SUSPENDED)
     return p.succeeding("steer", wanted=p.steered)
 
 
@@ -182,6 +194,8 @@ def steer_refused(p: Pipeline) -> Pipeline:
 
 def over(p: Pipeline, problem: Failure | None, at: datetime) -> tuple[Pipeline, ...]:
     """End a deployment that the user still wants: the system resets what is desired, then stops."""
+    if p.resources_status not in (ResourcesStatus.PROVISIONING, ResourcesStatus.PROVISIONED):
+        return ()
     reset = p.with_desired(ResourcesDesired.STOPPED, at)
     return (reset, stopping(reset, problem, at))
 
@@ -204,11 +218,15 @@ def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
 
 def stopped(p: Pipeline, at: datetime) -> Pipeline:
     """Enter Stopped; the compute is gone."""
+    if p.resources_status is not ResourcesStatus.STOPPING:
+        return p
     return p.with_resources(ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None)
 
 
 def cleared(p: Pipeline) -> Pipeline:
     """The storage is empty; the pipeline may live on any host again."""
+    if p.storage_status is not StorageStatus.CLEARING:
+        return p
     empty = p.but(storage_status=StorageStatus.CLEARED, storage_status_details=None, host=None)
     return empty.succeeding("clear_storage")
 
@@ -226,6 +244,8 @@ def failed(p: Pipeline, effect: str, reason: str, at: datetime) -> Pipeline:
     if p.resources_status in (ResourcesStatus.PROVISIONING, ResourcesStatus.STOPPING):
         details = {"reason": reason, "next_retry_at": rfc3339(retry.not_before)}
         noted = noted.but(resources_status_details=details)
+    if effect == "watch":
+        noted = noted.but(epoch=p.epoch + 1, sequence=0)  # the next watch counts from one again
     return noted
 
 
@@ -240,10 +260,11 @@ def compile_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ..
 def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ...]:
     """Try again while there is time; once the deadline has passed, one last attempt decides, since the
     process may be up and only the control plane was away."""
+    effect = "bind" if p.host is None else "provision"
     if p.deadline is None or at < p.deadline:
-        return (failed(p, "provision", reason, at),)
+        return (failed(p, effect, reason, at),)
     if not p.last_try:
-        return (p.succeeding("provision", last_try=True),)
+        return (p.succeeding(effect, last_try=True),)
     return over(p, timed_out(p), at)
 
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
 
 def rfc3339(at: datetime) -> str:
     """Render an aware time as RFC 3339 in UTC with microseconds (contract §0)."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 Time = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]

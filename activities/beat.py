@@ -1,0 +1,28 @@
+"""Heartbeats of effects that take a while, so that a dead worker is noticed within seconds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from temporalio import activity
+
+BEAT_EVERY = timedelta(seconds=2)
+BEAT_TIMEOUT = timedelta(seconds=10)
+"""Heartbeat timeout that goes with it; several beats may be lost under load."""
+
+
+@asynccontextmanager
+async def heartbeating() -> AsyncIterator[None]:
+    """Heartbeat for as long as the block runs."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(BEAT_EVERY.total_seconds())
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()

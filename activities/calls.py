@@ -1,0 +1,223 @@
+"""How a workflow asks for each effect: which activity, where, within what time, and what its outcome means.
+
+Used inside workflows only. A call gives back how the record changes, to be applied to the record as it is
+by then; what fails is turned into such a change by `failed`.
+"""
+
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
+
+from activities import beat, deploy
+from activities import watch as watching
+from activities.compile import Compiler
+from activities.deploy import Deployments
+from activities.watch import Watches
+from sluicegate import errors, temporal
+from sluicegate.lifecycle import effects, transitions
+from sluicegate.lifecycle.effects import Addressed, Deployment, ProgramText
+from sluicegate.lifecycle.reconcile import Action, Effect
+from sluicegate.lifecycle.record import Bootstrap, Pipeline
+
+UNANSWERED_AFTER = timedelta(seconds=30)
+"""When nobody has taken an effect for so long, nobody answers for its host."""
+ONCE = RetryPolicy(maximum_attempts=1)
+"""Retries are decided by the rules, which show them."""
+DAYS = timedelta(days=3650)
+
+Records = tuple[Pipeline, ...]
+Outcome = Callable[[Pipeline], Records]
+
+
+async def perform(action: Action, p: Pipeline) -> Outcome:
+    """Have one effect done. Raises ActivityError, which `failed` explains."""
+    return await _CALLS[action.effect](p)
+
+
+async def _compile(p: Pipeline) -> Outcome:
+    program = ProgramText(
+        pipeline_id=p.id,
+        program_version=p.program_version,
+        texts=p.texts,
+        program_config=p.program_config,
+    )
+    outcome = await workflow.execute_activity_method(
+        Compiler.compile,
+        program,
+        task_queue=temporal.EFFECTS,
+        start_to_close_timeout=timedelta(minutes=5),
+        heartbeat_timeout=beat.BEAT_TIMEOUT,
+        retry_policy=ONCE,
+        summary=f"compile version {p.program_version} of {p.name}",
+    )
+    return lambda p: transitions.compiled(p, outcome, workflow.now())
+
+
+async def _bind(p: Pipeline) -> Outcome:
+    host = await workflow.execute_activity_method(
+        Deployments.bind,
+        _address(p),
+        task_queue=temporal.EFFECTS,
+        schedule_to_start_timeout=UNANSWERED_AFTER,
+        start_to_close_timeout=timedelta(seconds=10),
+        retry_policy=ONCE,
+        summary=f"find a host for {p.name}",
+    )
+    return lambda p: (transitions.bound(p, host),)
+
+
+async def _provision(p: Pipeline) -> Outcome:
+    found = await workflow.execute_activity_method(
+        Deployments.provision,
+        _deployment(p),
+        summary=f"provision {p.name}, generation {p.generation}",
+        **_on_host(p),
+    )
+    return lambda p: transitions.provisioned(p, found, workflow.now())
+
+
+async def _watch(p: Pipeline) -> Outcome:
+    request = effects.WatchRequest(
+        pipeline_id=p.id,
+        generation=p.generation,
+        workflow_id=workflow.info().workflow_id,
+        epoch=p.epoch,
+        location=p.location or "",
+        deployment_id=p.deployment_id or "",
+        baseline=p.observation,
+        provisioned_at=p.resources_status_since,
+    )
+    seen = await workflow.execute_activity_method(
+        Watches.watch,
+        request,
+        task_queue=temporal.host_queue(temporal.WATCH, _host_id(p)),
+        schedule_to_start_timeout=UNANSWERED_AFTER,
+        start_to_close_timeout=DAYS,
+        heartbeat_timeout=watching.BEAT_TIMEOUT,
+        retry_policy=ONCE,
+        summary=f"watch {p.name}, generation {p.generation}",
+    )
+    return lambda p: transitions.observed(p, seen, workflow.now())
+
+
+async def _steer(p: Pipeline) -> Outcome:
+    wanted = p.wanted
+    if wanted is None:
+        return lambda p: ()
+    request = effects.SteerRequest(
+        pipeline_id=p.id,
+        generation=p.generation,
+        location=p.location or "",
+        deployment_id=p.deployment_id or "",
+        desired=wanted,
+    )
+    await workflow.execute_activity_method(
+        Deployments.steer, request, summary=f"tell {p.name}: {wanted}", **_on_host(p)
+    )
+    return lambda p: (transitions.steered(p, wanted),)
+
+
+async def _deprovision(p: Pipeline) -> Outcome:
+    await workflow.execute_activity_method(
+        Deployments.deprovision,
+        _address(p),
+        summary=f"deprovision {p.name}, generation {p.generation}",
+        **_on_host(p),
+    )
+    return lambda p: (transitions.stopped(p, workflow.now()),)
+
+
+async def _clear_storage(p: Pipeline) -> Outcome:
+    await workflow.execute_activity_method(
+        Deployments.clear_storage, _address(p), summary=f"clear the storage of {p.name}", **_on_host(p)
+    )
+    return lambda p: (transitions.cleared(p),)
+
+
+def _host_id(p: Pipeline) -> str:
+    return p.host.host_id if p.host else ""
+
+
+def _on_host(p: Pipeline) -> dict[str, Any]:
+    """Options of an effect that only the pipeline's host can have."""
+    return {
+        "task_queue": temporal.host_queue(temporal.EFFECTS, _host_id(p)),
+        "schedule_to_start_timeout": UNANSWERED_AFTER,
+        "start_to_close_timeout": timedelta(hours=1),
+        "heartbeat_timeout": beat.BEAT_TIMEOUT,
+        "retry_policy": ONCE,
+    }
+
+
+def _address(p: Pipeline) -> Addressed:
+    return Addressed(pipeline_id=p.id, generation=p.generation)
+
+
+def _deployment(p: Pipeline) -> Deployment:
+    bootstrap = p.bootstrap or Bootstrap()
+    if p.deployment_id is None or p.deployment_initial is None or p.plan is None or p.deadline is None:
+        raise ApplicationError("a pipeline that is provisioned lacks its deployment, which cannot be")
+    return Deployment(
+        pipeline_id=p.id,
+        generation=p.generation,
+        workflow_id=workflow.info().workflow_id,
+        name=p.name,
+        deployment_id=p.deployment_id,
+        program_version=p.program_version,
+        initial=p.deployment_initial,
+        bootstrap_policy=bootstrap.policy,
+        silent_bootstrap=bootstrap.silent,
+        concurrent_bootstrap=bootstrap.concurrent,
+        runtime_config=p.runtime_config,
+        plan=p.plan,
+        deadline=p.deadline,
+    )
+
+
+def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
+    """Say what the record becomes when an effect has failed."""
+    now = workflow.now()
+    kind, reason = _explain(error)
+    match action.effect, kind:
+        case Effect.COMPILE, _:
+            return transitions.compile_failed(p, reason, now)
+        case Effect.PROVISION, deploy.REJECTED:
+            problem = errors.RunnerProvisionError(error=reason)
+            return transitions.over(p, transitions.failure(problem), now)
+        case Effect.PROVISION, deploy.TIMED_OUT:
+            return transitions.over(p, transitions.timed_out(p), now)
+        case ((Effect.PROVISION | Effect.BIND), _):
+            return transitions.provision_failed(p, reason, now)
+        case Effect.STEER, deploy.REFUSED:
+            return (transitions.steer_refused(p),)
+        case Effect.WATCH, "unanswered":
+            shown = transitions.unanswered(p, now)
+            return (*shown, transitions.failed(shown[-1] if shown else p, action.effect, reason, now))
+    return (transitions.failed(p, action.effect, reason, now),)
+
+
+def _explain(error: ActivityError) -> tuple[str, str]:
+    """Name the kind of a failure, and say it for people."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError):
+        if cause.type is TimeoutType.SCHEDULE_TO_START:
+            return "unanswered", f"Nobody has taken the task within {UNANSWERED_AFTER.seconds} s."
+        return "lost", f"The worker that did this was lost ({cause.message})."
+    if isinstance(cause, ApplicationError):
+        return cause.type or "", cause.message
+    return "", str(cause)
+
+
+_CALLS: dict[Effect, Callable[[Pipeline], Coroutine[Any, Any, Outcome]]] = {
+    Effect.COMPILE: _compile,
+    Effect.BIND: _bind,
+    Effect.PROVISION: _provision,
+    Effect.WATCH: _watch,
+    Effect.STEER: _steer,
+    Effect.DEPROVISION: _deprovision,
+    Effect.CLEAR_STORAGE: _clear_storage,
+}

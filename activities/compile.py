@@ -1,0 +1,81 @@
+"""Compiling: runs the compiler as a child process with limits, since its text comes from strangers."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from temporalio import activity
+
+from activities.beat import heartbeating
+from sluicegate.lifecycle.effects import CompileOutcome, ProgramText
+from sluicegate.lifecycle.values import Packed
+from sluicegate.protocol import CompileRequest
+
+COMPILE_WITHIN = 60.0
+"""Seconds; a program of a thousand views takes a few."""
+MAX_PLAN_BYTES = 400 * 1024
+"""Encoded size of plan and schema together, which travel with the pipeline's state."""
+
+
+class Compiler:
+    """Compiles programs; holds the command that does it."""
+
+    def __init__(
+        self, command: Sequence[str] = (sys.executable, "-m", "sluicegate.engine", "compile")
+    ) -> None:
+        """Compile with the given command."""
+        self._command = command
+
+    @activity.defn(name="compile")
+    async def compile(self, program: ProgramText) -> CompileOutcome:
+        """Compile a program version; a program in error is an outcome, not a failure.
+
+        Raises RuntimeError where the compiler itself cannot be run; may be tried again.
+        """
+        async with heartbeating():
+            answer = await self._run(program)
+        outcome = CompileOutcome(program_version=program.program_version, **answer)
+        return _bounded(outcome)
+
+    async def _run(self, program: ProgramText) -> dict[str, Any]:
+        request = CompileRequest(**program.texts.json_value, program_config=program.program_config)
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(COMPILE_WITHIN):
+                out, err = await child.communicate(json.dumps(asdict(request)).encode())
+        except TimeoutError:
+            return {"system_error": f"The compiler did not finish within {COMPILE_WITHIN:.0f} s."}
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        return _answer(child.returncode or 0, out, err)
+
+
+def _answer(exit_code: int, out: bytes, err: bytes) -> dict[str, Any]:
+    """Read what the compiler wrote; one that was ended by its limits is an answer about the program."""
+    if exit_code == 0:
+        answer = json.loads(out)
+        for bulky in ("program_info", "plan"):
+            if answer[bulky] is not None:
+                answer[bulky] = Packed.of_json(answer[bulky])
+        return answer  # type: ignore[no-any-return]
+    tail = err.decode(errors="replace").strip().splitlines()[-5:]
+    how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+    return {"system_error": "\n".join([f"The compiler {how}; it may have met its limits.", *tail])}
+
+
+def _bounded(outcome: CompileOutcome) -> CompileOutcome:
+    size = sum(len(part) for part in (outcome.plan, outcome.program_info) if part is not None)
+    if size <= MAX_PLAN_BYTES:
+        return outcome
+    too_large = f"The compiled program has {size} bytes; at most {MAX_PLAN_BYTES} are allowed."
+    return CompileOutcome(program_version=outcome.program_version, system_error=too_large)

@@ -1,0 +1,134 @@
+"""Deploying: binds a pipeline to this host, starts and ends its process, clears and removes what it left."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.beat import heartbeating
+from sluicegate.lifecycle.effects import Addressed, Deployment, Host, Observation, Provisioned, SteerRequest
+from sluicegate.lifecycle.status import RuntimeDesired
+from sluicegate.provision import Provisioner, ProvisionRejected, Superseded
+from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
+
+LOOK_EVERY = 0.01
+"""Seconds between looks at a process that starts; it is what the user waits for."""
+STATUS_TIMEOUT = 5.0
+
+# Types of the ApplicationErrors that the workflow decides by
+REJECTED = "ProvisionRejected"
+TIMED_OUT = "ProvisionTimedOut"
+REFUSED = "SteerRefused"
+
+
+class Deployments:
+    """Everything that happens to a deployment on this host; holds the host's provisioner."""
+
+    def __init__(
+        self,
+        provisioner: Provisioner,
+        runtime: RuntimeClient,
+        host: Host,
+        *,
+        token_for: Callable[[str], str],
+        poke: Callable[[str], None] = lambda pipeline_id: None,
+    ) -> None:
+        """Deploy through the given provisioner; `poke` is told the id of a pipeline just steered."""
+        self._provisioner = provisioner
+        self._runtime = runtime
+        self._host = host
+        self._token_for = token_for
+        self._poke = poke
+
+    @property
+    def host_id(self) -> str:
+        """The host that this is."""
+        return self._host.host_id
+
+    @activity.defn(name="bind")
+    async def bind(self, pipeline: Addressed) -> Host:
+        """Offer this host to a pipeline; has no effect of its own."""
+        return self._host
+
+    @activity.defn(name="provision")
+    async def provision(self, deployment: Deployment) -> Provisioned:
+        """Start the process of a deployment unless it runs, and wait until it answers; once the deadline
+        has passed only a process that is already there counts.
+
+        Idempotent by generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut
+        where another attempt cannot help.
+        """
+        async with heartbeating():
+            if datetime.now(UTC) < deployment.deadline:
+                await self._begin(deployment)
+            return await self._ready(deployment)
+
+    async def _begin(self, deployment: Deployment) -> None:
+        try:
+            await self._provisioner.provision(deployment, self._token_for(deployment.deployment_id))
+        except (ProvisionRejected, Superseded) as rejected:
+            raise ApplicationError(str(rejected), type=REJECTED, non_retryable=True) from rejected
+
+    async def _ready(self, deployment: Deployment) -> Provisioned:
+        """Wait until the process answers, ends, or its deadline passes."""
+        while True:
+            ended = await self._provisioner.check(deployment)
+            if ended is not None:
+                raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
+            found = await self._provisioner.locate(deployment)
+            seen = found and await self._first_look(found.address, deployment)
+            if found and seen:
+                return Provisioned(location=found.address, details=found.details, observation=seen)
+            if datetime.now(UTC) >= deployment.deadline:
+                text = "The process did not answer in time."
+                raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _first_look(self, address: str, deployment: Deployment) -> Observation | None:
+        try:
+            return await self._runtime.status(address, deployment.deployment_id, timeout=STATUS_TIMEOUT)
+        except Unreachable:
+            return None
+
+    @activity.defn(name="steer")
+    async def steer(self, request: SteerRequest) -> None:
+        """Tell the process what to do; idempotent, since the process answers a repetition likewise.
+
+        Raises ApplicationError of type SteerRefused where the process says no for good, and Busy or
+        Unreachable where it may be tried again.
+        """
+        method, path = _STEERING[request.desired]
+        try:
+            await self._runtime.command(request.location, request.deployment_id, method, path)
+        except Refused as refused:
+            raise ApplicationError(str(refused), type=REFUSED, non_retryable=True) from refused
+        self._poke(request.pipeline_id)
+
+    @activity.defn(name="deprovision")
+    async def deprovision(self, deployment: Addressed) -> None:
+        """Fence a generation and end every process up to it."""
+        async with heartbeating():
+            await self._provisioner.deprovision(deployment)
+
+    @activity.defn(name="clear_storage")
+    async def clear_storage(self, deployment: Addressed) -> None:
+        """Remove what the pipeline stored."""
+        async with heartbeating():
+            await self._provisioner.clear_storage(deployment)
+
+    @activity.defn(name="remove")
+    async def remove(self, deployment: Addressed) -> None:
+        """Remove everything that carries the pipeline's id (I6)."""
+        async with heartbeating():
+            await self._provisioner.deprovision(deployment)
+            await self._provisioner.remove(deployment)
+
+
+_STEERING = {
+    RuntimeDesired.RUNNING: ("GET", "/start"),
+    RuntimeDesired.PAUSED: ("GET", "/pause"),
+    RuntimeDesired.SUSPENDED: ("POST", "/suspend"),
+}
+"""What the process is told by which call (contract §7.2)."""

@@ -1,0 +1,151 @@
+"""Watching: follows the process of each running deployment and signals its workflow only on a change.
+
+One activity per deployment holds a slot for days. It looks at the process once a second, more often while
+the process is changing or was just steered, and says nothing while it sees nothing new.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from sluicegate import errors
+from sluicegate.lifecycle.effects import Failure, Observation, Observed, WatchRequest
+from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.provision import Provisioner, ProvisionError
+from sluicegate.runtime_client import RuntimeClient, Unreachable
+
+IDLE_EVERY = 1.0
+"""Seconds between looks at a process that does what it should."""
+BUSY_EVERY = 0.05
+"""Seconds between looks at one whose status is about to change."""
+BUSY_FOR = timedelta(seconds=5)
+BEAT_EVERY = 20.0
+BEAT_TIMEOUT = timedelta(seconds=90)
+GRACE = timedelta(seconds=20)
+"""After becoming Provisioned, silence counts as initialising (contract §1.6)."""
+STATUS_TIMEOUT = 5.0
+
+_log = structlog.get_logger()
+_RESTING = {RuntimeStatus.RUNNING, RuntimeStatus.PAUSED, RuntimeStatus.UNAVAILABLE}
+
+
+@dataclass
+class _Watch:
+    request: WatchRequest
+    known: Observation
+    """What the workflow knows: the baseline, then whatever was signalled last."""
+    sequence: int = 0
+    busy_until: datetime = field(default_factory=lambda: datetime.now(UTC) + BUSY_FOR)
+    look_now: asyncio.Event = field(default_factory=asyncio.Event)
+    superseded: bool = False
+    """A newer watch of the same pipeline has begun here."""
+
+    def pause(self) -> float:
+        """Seconds until the next look."""
+        resting = self.known.runtime_status in _RESTING and datetime.now(UTC) >= self.busy_until
+        return IDLE_EVERY if resting else BUSY_EVERY
+
+
+class Watches:
+    """The watches of this worker."""
+
+    def __init__(self, client: Client, provisioner: Provisioner, runtime: RuntimeClient) -> None:
+        """Look through the given provisioner and runtime client; signal through the Temporal client."""
+        self._client = client
+        self._provisioner = provisioner
+        self._runtime = runtime
+        self._watches: dict[str, _Watch] = {}
+
+    def poke(self, pipeline_id: str) -> None:
+        """Look at a pipeline at once, and often for a while."""
+        if watch := self._watches.get(pipeline_id):
+            watch.busy_until = datetime.now(UTC) + BUSY_FOR
+            watch.look_now.set()
+
+    @activity.defn(name="watch")
+    async def watch(self, request: WatchRequest) -> Observation:
+        """Follow one deployment until it is over; return the last, fatal, observation."""
+        watch = _Watch(request=request, known=request.baseline)
+        if older := self._watches.get(request.pipeline_id):
+            older.superseded = True
+            older.look_now.set()
+        self._watches[request.pipeline_id] = watch
+        beating = asyncio.create_task(_beat())
+        try:
+            while not watch.superseded:
+                seen = await self._look(watch)
+                if seen.fatal is not None:
+                    return seen
+                if seen != watch.known:
+                    await self._tell(watch, seen)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(watch.look_now.wait(), watch.pause())
+                watch.look_now.clear()
+            return watch.known
+        finally:
+            beating.cancel()
+            if self._watches.get(request.pipeline_id) is watch:
+                del self._watches[request.pipeline_id]
+
+    async def _look(self, watch: _Watch) -> Observation:
+        """Ask the process; where it does not answer, ask the provisioner whether it lives."""
+        request = watch.request
+        try:
+            seen = await self._runtime.status(request.location, request.deployment_id, timeout=STATUS_TIMEOUT)
+        except Unreachable as silence:
+            return await self._explain(watch, str(silence))
+        if seen.storage_status_details is None:
+            return seen.model_copy(update={"storage_status_details": watch.known.storage_status_details})
+        return seen
+
+    async def _explain(self, watch: _Watch, silence: str) -> Observation:
+        request = watch.request
+        try:
+            ended = await self._provisioner.check(request)
+        except ProvisionError as unknown:
+            silence, ended = str(unknown), None
+        if ended is not None:
+            problem = errors.RunnerCheckError(error=str(ended))
+            fatal = Failure(message=problem.message, error_code=problem.error_code, details=problem.details)
+            return watch.known.model_copy(update={"fatal": fatal})
+        in_grace = datetime.now(UTC) < request.provisioned_at + GRACE
+        if in_grace and watch.known.runtime_status is RuntimeStatus.INITIALIZING:
+            return watch.known
+        return Observation(
+            runtime_status=RuntimeStatus.UNAVAILABLE,
+            runtime_desired_status=RuntimeDesired.UNAVAILABLE,
+            details={"reason": f"The process lives but does not answer: {silence}"},
+            storage_status_details=watch.known.storage_status_details,
+        )
+
+    async def _tell(self, watch: _Watch, seen: Observation) -> None:
+        """Signal a change; what could not be sent is still news at the next look."""
+        request = watch.request
+        watch.sequence += 1
+        news = Observed(
+            generation=request.generation,
+            epoch=request.epoch,
+            sequence=watch.sequence,
+            observation=seen,
+        )
+        try:
+            await self._client.get_workflow_handle(request.workflow_id).signal("observed", news)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise
+            _log.warning("observation not sent", pipeline_id=request.pipeline_id, error=error.message)
+            return
+        watch.known = seen
+        watch.busy_until = datetime.now(UTC) + BUSY_FOR
+
+
+async def _beat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(BEAT_EVERY)

@@ -1,0 +1,219 @@
+"""Wires and runs a worker: decides for pipelines, has effects on this host, serves its logs.
+
+Run it as `python -m worker`; settings come from the environment. It registers the search attributes, tells
+the pipelines whose processes it finds that it is back, and drains on SIGTERM without ending any pipeline.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+
+import structlog
+import tenacity
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from activities.compile import Compiler
+from activities.deploy import Deployments
+from activities.watch import Watches
+from sluicegate import __version__, logs, settings, temporal
+from sluicegate.lifecycle.effects import Host, Readopt
+from sluicegate.provision import Adopted
+from sluicegate.provision.host import HostIdentity
+from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
+from sluicegate.runtime_client import RuntimeClient
+from sluicegate.settings import Settings
+from workflows.cleanup import CleanupWorkflow
+from workflows.pipeline import PipelineWorkflow
+
+STICKY_TIMEOUT = timedelta(seconds=1)
+"""What the pipelines of a worker that was killed wait before another one takes them."""
+DRAIN_WITHIN = timedelta(seconds=10)
+WATCHES = 10_000
+COMPILES_AT_ONCE = 2
+ROTATE_EVERY = 10.0
+READOPTS_AT_ONCE = 50
+
+_log = structlog.get_logger("worker")
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type((RuntimeError, RPCError)),
+    wait=tenacity.wait_exponential(multiplier=0.2, max=5),
+    before_sleep=lambda state: _log.info("waiting for Temporal", attempt=state.attempt_number),
+)
+async def connected() -> Client:
+    """Connect to Temporal, however long it takes to come up, and make sure of the search attributes."""
+    client = await temporal.connect()
+    await temporal.ensure_search_attributes(client)
+    return client
+
+
+@asynccontextmanager
+async def running(client: Client, given: Settings) -> AsyncIterator[None]:
+    """Run all parts of a worker for as long as the block runs.
+
+    Raises HomeError where the data folder cannot be used.
+    """
+    async with AsyncExitStack() as parts:
+        if "effects" in given.worker_roles:
+            await parts.enter_async_context(_host(client, given))
+        if "pipelines" in given.worker_roles:
+            await parts.enter_async_context(_decider(client, given))
+        yield
+
+
+def _decider(client: Client, given: Settings) -> Worker:
+    return Worker(
+        client,
+        task_queue=temporal.PIPELINES,
+        workflows=[PipelineWorkflow, CleanupWorkflow],
+        max_cached_workflows=given.max_cached_workflows,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        graceful_shutdown_timeout=DRAIN_WITHIN,
+        build_id=__version__,
+    )
+
+
+@asynccontextmanager
+async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
+    """Serve the effects, the watches and the logs of this host."""
+    identity = HostIdentity.of(given.home)
+    provisioner = ProcessProvisioner(
+        given.home,
+        identity.host_id,
+        given.runtime_command,
+        ProcessSettings(
+            bind_address=given.runtime_bind,
+            advertised_address=given.runtime_advertise,
+            own_users=given.user_per_pipeline,
+        ),
+    )
+    token_for = partial(given.token, settings.RUNTIME)
+    runtime = RuntimeClient(token_for)
+    bound = logs.bind(given.logs_host, given.logs_port or identity.logs_port)
+    port = bound.getsockname()[1]
+    identity.remember_logs_port(given.home, port)
+    host = Host(host_id=identity.host_id, logs_address=f"{given.logs_advertise or given.logs_host}:{port}")
+    watches = Watches(client, provisioner, runtime)
+    deployments = Deployments(provisioner, runtime, host, token_for=token_for, poke=watches.poke)
+    stop = asyncio.Event()
+    app = logs.create_app(
+        lambda pipeline_id, follow: provisioner.logs(pipeline_id, follow=follow),
+        given.token(settings.LOGS, host.host_id),
+    )
+    serving = asyncio.create_task(logs.serve(app, bound, stop))
+    rotating = asyncio.create_task(_rotate(provisioner))
+    try:
+        async with AsyncExitStack() as workers:
+            for worker in _host_workers(client, given, deployments, watches):
+                await workers.enter_async_context(worker)
+            await _readopt(client, host, await provisioner.adopt())
+            yield
+    finally:
+        rotating.cancel()
+        stop.set()
+        await serving
+        await runtime.aclose()
+
+
+def _host_workers(
+    client: Client, given: Settings, deployments: Deployments, watches: Watches
+) -> Sequence[Worker]:
+    """Queues of their own, so that watches and compilations never keep a stop waiting."""
+    host_id = deployments.host_id
+    return (
+        Worker(
+            client,
+            task_queue=temporal.EFFECTS,
+            activities=[Compiler().compile, deployments.bind],
+            max_concurrent_activities=COMPILES_AT_ONCE,
+            graceful_shutdown_timeout=DRAIN_WITHIN,
+            build_id=__version__,
+        ),
+        Worker(
+            client,
+            task_queue=temporal.host_queue(temporal.EFFECTS, host_id),
+            activities=[
+                deployments.provision,
+                deployments.steer,
+                deployments.deprovision,
+                deployments.clear_storage,
+                deployments.remove,
+            ],
+            graceful_shutdown_timeout=DRAIN_WITHIN,
+            build_id=__version__,
+        ),
+        Worker(
+            client,
+            task_queue=temporal.host_queue(temporal.WATCH, host_id),
+            activities=[watches.watch],
+            max_concurrent_activities=WATCHES,
+            build_id=__version__,
+        ),
+    )
+
+
+async def _readopt(client: Client, host: Host, found: Sequence[Adopted]) -> None:
+    """Tell every pipeline that has a deployment here that its host is back."""
+    at_once = asyncio.Semaphore(READOPTS_AT_ONCE)
+
+    async def tell(adopted: Adopted) -> None:
+        message = Readopt(host=host, generation=adopted.generation)
+        async with at_once:
+            try:
+                await client.get_workflow_handle(adopted.workflow_id).signal("readopt", message)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                _log.warning("process of an unknown pipeline", pipeline_id=adopted.pipeline_id)
+
+    async with asyncio.TaskGroup() as telling:
+        for adopted in found:
+            telling.create_task(tell(adopted))
+    _log.info("host is serving", host_id=host.host_id, found=len(found), logs=host.logs_address)
+
+
+async def _rotate(provisioner: ProcessProvisioner) -> None:
+    while True:
+        try:
+            await provisioner.rotate_logs()
+        except OSError as error:
+            _log.warning("logs not rotated", error=str(error))
+        await asyncio.sleep(ROTATE_EVERY)
+
+
+async def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(connected())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+        return
+    async with running(await starting, Settings()):
+        _log.info("worker is ready")
+        await stop.wait()
+        _log.info("worker is draining")
+
+
+if __name__ == "__main__":
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+    asyncio.run(main())

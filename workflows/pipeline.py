@@ -1,0 +1,339 @@
+"""The workflow of one pipeline: holds its state, takes its messages, carries out what the rules decide.
+
+    signal or update ──> state.obeying / editing        (pure: admission, receipt, event)
+            │
+            └──> main loop:  advance ──> project (memo, search attributes, page) ──> diff of effects ──> wait
+                    ^                                                                    │
+                    └───────────── outcome of an effect, fed back through transitions <──┘
+
+Messages change the state at once; the main loop alone starts and cancels effects, so a stop pre-empts
+whatever is in flight. Nothing here decides what a pipeline may do: that is `sluicegate.lifecycle`.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    WorkflowAlreadyStartedError,
+)
+
+from activities import calls
+from sluicegate import errors, temporal
+from sluicegate.errors import Refusal
+from sluicegate.lifecycle import commands, edits, effects, reconcile, transitions, views
+from sluicegate.lifecycle.edits import Edit, Removal
+from sluicegate.lifecycle.effects import Observed, Readopt, Remains
+from sluicegate.lifecycle.reconcile import Action
+from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.state import Ask, State
+
+RENEW_AT_REST = 300
+"""History events after which a settled pipeline begins a new history: replay costs a third of a
+millisecond an event."""
+RENEW_IN_A_STORM = 2_000
+"""After which even one that never settles does; its effects are fenced and issued again."""
+PAGE_EVENTS = 10
+
+
+@workflow.defn(name="Pipeline")
+class PipelineWorkflow:
+    """One pipeline, for as long as it exists."""
+
+    @workflow.init
+    def __init__(self, encoded: dict[str, Any]) -> None:
+        """Take up the state, before any message is handled."""
+        self._state = State.decoded(encoded)
+        self._shown: State | None = None
+        self._memo: dict[str, Any] | None = None
+        self._attributes: dict[str, str] = {}
+        self._in_flight: dict[Action, asyncio.Task[None]] = {}
+        self._held: list[tuple[str, list[Any]]] = []
+        self._renaming = False
+        self._awake = False
+        self._closing = False
+        self._deleted = False
+
+    @workflow.run
+    async def run(self, encoded: dict[str, Any]) -> None:
+        """Reconcile until the pipeline is deleted or renamed."""
+        while not self._closing:
+            self._awake = False
+            self._state = self._state.advanced(workflow.now())
+            self._project()
+            self._issue()
+            if self._renewal_due():
+                renewed = transitions.renewed(self._state.pipeline)
+                workflow.continue_as_new(self._state.but(pipeline=renewed).encoded())
+            await self._wait()
+        for task in self._in_flight.values():
+            task.cancel()
+        if self._deleted:
+            await _leave_cleanup(self._state.pipeline)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _wait(self) -> None:
+        now = workflow.now()
+        wake_at = reconcile.wake_at(self._state.pipeline, now)
+        try:
+            await workflow.wait_condition(lambda: self._awake, timeout=wake_at - now if wake_at else None)
+        except TimeoutError:
+            return
+
+    def _renewal_due(self) -> bool:
+        if self._closing or not workflow.all_handlers_finished() or self._state.pipeline.fenced:
+            return False
+        info = workflow.info()
+        events = info.get_current_history_length()
+        if events >= RENEW_IN_A_STORM:
+            return True
+        if events < RENEW_AT_REST and not info.is_continue_as_new_suggested():
+            return False
+        return reconcile.settled(self._state.pipeline, workflow.now())
+
+    # Showing
+
+    def _project(self) -> None:
+        """Show the state in memo, search attributes and page, in the workflow task that changed it."""
+        if self._state is self._shown:
+            return
+        self._shown = self._state
+        p = self._state.pipeline
+        memo = self._state.projection()
+        if memo != self._memo:
+            workflow.upsert_memo({temporal.MEMO: memo})
+            self._memo = memo
+        attributes = search_attributes(p)
+        if news := [pair for pair in attributes if self._attributes.get(pair.key.name) != pair.value]:
+            workflow.upsert_search_attributes([pair.key.value_set(pair.value) for pair in news])
+            self._attributes |= {pair.key.name: pair.value for pair in news}
+        workflow.set_current_details(views.page(p, self._state.journal.events[-PAGE_EVENTS:]))
+
+    # Effects
+
+    def _issue(self) -> None:
+        """Cancel the effects that are no longer wanted and start those that are."""
+        wanted = reconcile.actions(self._state.pipeline, workflow.now())
+        for action in [a for a in self._in_flight if a not in wanted]:
+            self._in_flight.pop(action).cancel()
+        for action in sorted(wanted - self._in_flight.keys(), key=str):
+            self._in_flight[action] = asyncio.create_task(self._carry_out(action))
+
+    async def _carry_out(self, action: Action) -> None:
+        """Perform one effect and feed its outcome back, unless it was called off meanwhile."""
+        outcome: calls.Outcome
+        try:
+            outcome = await calls.perform(action, self._state.pipeline)
+        except ActivityError as error:
+            outcome = partial(calls.failed, action=action, error=error)
+        if self._in_flight.get(action) is not asyncio.current_task():
+            return
+        del self._in_flight[action]
+        before = self._state.pipeline
+        self._state = self._state.noting(outcome(before), workflow.now())
+        self._awake = True
+        after = self._state.pipeline
+        if after.deployment_status != before.deployment_status:
+            words = {"pipeline_id": after.id, "generation": after.generation, "effect": action.effect}
+            workflow.logger.info("%s -> %s", before.deployment_status, after.deployment_status, extra=words)
+
+    # Signals
+
+    @workflow.signal(description="Deploy the pipeline; the argument may be left out.")
+    def start(self, given: Any) -> None:
+        """See `commands.Start`."""
+        self._obey("start", given)
+
+    @workflow.signal(description="Stop it, with a checkpoint unless arguments.force is true.")
+    def stop(self, given: Any) -> None:
+        """See `commands.Stop`."""
+        self._obey("stop", given)
+
+    @workflow.signal(description="Stop taking input.")
+    def pause(self, given: Any) -> None:
+        """See `commands.Pause`."""
+        self._obey("pause", given)
+
+    @workflow.signal(description="Take input again.")
+    def resume(self, given: Any) -> None:
+        """See `commands.Resume`."""
+        self._obey("resume", given)
+
+    @workflow.signal(description="Empty the storage of a stopped pipeline.")
+    def clear(self, given: Any) -> None:
+        """See `commands.Clear`."""
+        self._obey("clear", given)
+
+    @workflow.signal(description="Forget the last deployment error.")
+    def dismiss_error(self, given: Any) -> None:
+        """See `commands.DismissError`."""
+        self._obey("dismiss_error", given)
+
+    def _obey(self, verb_name: str, given: list[Any]) -> None:
+        """Decide a verb and write its receipt. Total: nothing that arrives can raise in here."""
+        if self._state.pipeline.fenced or self._renaming:
+            self._held.append((verb_name, given))
+            return
+        if self._closing:
+            return
+        message = commands.parse(verb_name, given, fallback_id=str(workflow.uuid4()))
+        self._state = self._state.obeying(message, workflow.now())
+        self._awake = True
+
+    @workflow.signal(description="A watch has seen a change; sent by workers.")
+    def observed(self, given: Any) -> None:
+        """See `effects.Observed`."""
+        news = effects.read(Observed, given)
+        if news is not None:
+            now = workflow.now()
+            self._state = self._state.noting(transitions.reported(self._state.pipeline, news, now), now)
+            self._awake = True
+
+    @workflow.signal(description="A host has come back and found this pipeline; sent by workers.")
+    def readopt(self, given: Any) -> None:
+        """See `effects.Readopt`."""
+        news = effects.read(Readopt, given)
+        if news is not None:
+            adopted = transitions.readopted(self._state.pipeline, news)
+            self._state = self._state.noting([adopted], workflow.now())
+            self._awake = True
+
+    @workflow.signal(description="A rename is complete; sent by the workflow of the old name.")
+    def hand_over(self, given: Any) -> None:
+        """Take the final state of the old name and decide what arrived meanwhile."""
+        if not self._state.pipeline.fenced or len(given) != 1 or not isinstance(given[0], dict):
+            return
+        self._state = State.decoded(given[0])
+        held, self._held = self._held, []
+        for verb_name, message in held:
+            self._obey(verb_name, message)
+        self._awake = True
+
+    # Queries
+
+    @workflow.query(description="Current status, and the receipts of the given request ids.")
+    def status(self, ask: Ask | None = None) -> dict[str, Any]:
+        """See `State.answers`."""
+        return self._state.answers(ask or Ask())
+
+    @workflow.query(description="The whole pipeline.")
+    def descriptor(self) -> dict[str, Any]:
+        """See `State.descriptor`."""
+        return self._state.descriptor()
+
+    @workflow.query(description="The newest transitions, newest first.")
+    def events(self) -> list[dict[str, Any]]:
+        """See `journal.Event`."""
+        return [event.model_dump(mode="json") for event in reversed(self._state.journal.events)]
+
+    # Updates
+
+    @workflow.update(description="Change the pipeline; answers with all of it.")
+    async def edit(self, edit: Edit) -> dict[str, Any]:
+        """Apply an edit once. Refuses as `edits.apply` does."""
+        with _refusing():
+            edited = self._state.editing(edit, workflow.now())
+            if edited.pipeline.name != self._state.pipeline.name:
+                await self._rename(edited)
+            else:
+                self._state = edited
+        self._awake = True
+        return views.info(edited.pipeline)
+
+    @edit.validator
+    def _may_edit(self, edit: Edit) -> None:
+        with _refusing():
+            self._open()
+            self._state.editing(edit, workflow.now())
+
+    @workflow.update(description="Delete the pipeline.")
+    def delete(self, removal: Removal) -> None:
+        """Close this workflow; what the pipeline left is removed by a workflow of its own (I6)."""
+        with _refusing():
+            edits.check_delete(self._state.pipeline)
+        self._awake = self._closing = self._deleted = True
+
+    @delete.validator
+    def _may_delete(self, removal: Removal) -> None:
+        with _refusing():
+            self._open()
+            edits.check_delete(self._state.pipeline)
+
+    def _open(self) -> None:
+        """Refuse edits while the name is changing hands."""
+        if self._state.pipeline.fenced or self._closing:
+            raise errors.OutcomeUnknown
+
+    async def _rename(self, edited: State) -> None:
+        """Move to another name: born fenced there, then given the state and whatever arrived meanwhile.
+
+        Raises DuplicateName where the name is taken; then nothing has changed.
+        """
+        self._renaming = True
+        try:
+            heir = await self._bear(edited)
+        except WorkflowAlreadyStartedError:
+            self._renaming = False
+            held, self._held = self._held, []
+            for verb_name, given in held:
+                self._obey(verb_name, given)
+            raise errors.DuplicateName from None
+        await heir.signal(PipelineWorkflow.hand_over, edited.encoded())
+        while self._held:
+            verb_name, given = self._held.pop(0)
+            await heir.signal(verb_name, given[0] if given else None)
+        self._state = edited
+        self._closing = True
+
+    async def _bear(self, edited: State) -> workflow.ChildWorkflowHandle[Any, None]:
+        p = edited.pipeline
+        fenced = edited.but(pipeline=p.but(fenced=True))
+        return await workflow.start_child_workflow(
+            PipelineWorkflow.run,
+            fenced.encoded(),
+            id=temporal.pipeline_workflow_id(p.tenant_id, p.name),
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            memo={temporal.MEMO: fenced.projection()},
+            search_attributes=TypedSearchAttributes(search_attributes(p)),
+            static_summary=p.name,
+        )
+
+
+def search_attributes(p: Pipeline) -> list[SearchAttributePair[str]]:
+    """What pipelines are found by; each value is short, since the server ends a workflow with a long one."""
+    return [
+        SearchAttributePair(temporal.TENANT, p.tenant_id),
+        SearchAttributePair(temporal.NAME, p.name),
+        SearchAttributePair(temporal.STATUS, p.deployment_status),
+        SearchAttributePair(temporal.DESIRED_STATUS, p.deployment_desired_status),
+        SearchAttributePair(temporal.PROGRAM_STATUS, p.program_status.value),
+    ]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn a refusal into the failure of an update; any other exception would wedge the workflow."""
+    try:
+        yield
+    except Refusal as refused:
+        raise ApplicationError(
+            refused.message, refused.details, type=refused.error_code, non_retryable=True
+        ) from None
+
+
+async def _leave_cleanup(p: Pipeline) -> None:
+    if not p.hosts:
+        return
+    await workflow.start_child_workflow(
+        "Cleanup",
+        Remains(pipeline_id=p.id, name=p.name, generation=p.generation, hosts=p.hosts),
+        id=temporal.cleanup_workflow_id(p.id),
+        parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+        static_summary=f"remove what {p.name} left",
+    )
