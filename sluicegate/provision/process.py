@@ -210,7 +210,7 @@ class ProcessProvisioner:
             "argv": spec.arguments(self._command, deployment, working, self._settings.bind_address),
             "environment": spec.environment(deployment, self._command, working),
             "limits": spec.limits(deployment.runtime_config, folder.pipeline_id),
-            "storage": bool(deployment.runtime_config.get("storage")),
+            "storage": spec.stores(deployment),
             "passage": self._users.passage,
             "uid": uid,
             "control": {

@@ -50,7 +50,6 @@ def arguments(command: Sequence[str], deployment: Deployment, working: Path, bin
 
 def configuration(deployment: Deployment, root: Path, token: str) -> EngineConfig:
     """Fill in the config file of a deployment."""
-    stored = bool(deployment.runtime_config.get("storage"))
     return EngineConfig(
         name=f"pipeline-{deployment.pipeline_id}",
         given_name=deployment.name,
@@ -59,10 +58,15 @@ def configuration(deployment: Deployment, root: Path, token: str) -> EngineConfi
         generation=deployment.generation,
         program_version=deployment.program_version,
         auth_token=token,
-        storage_config={"path": str(root / STORAGE_FOLDER)} if stored else None,
+        storage_config={"path": str(root / STORAGE_FOLDER)} if stores(deployment) else None,
         runtime_config=deployment.runtime_config,
         plan=deployment.plan.json_value,
     )
+
+
+def stores(deployment: Deployment) -> bool:
+    """Say whether the pipeline has storage; not naming it means that it has (contract §9.5)."""
+    return deployment.runtime_config.get("storage", True) not in (None, False)
 
 
 def cookie(deployment: Deployment) -> str:

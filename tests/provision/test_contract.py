@@ -105,7 +105,7 @@ async def test_concurrent_calls_start_one_process(
 
 
 async def test_a_provision_beside_a_deprovision_leaves_nothing(
-    provisioner: Provisioner, deployment_of: Any, processes_of: Any
+    provisioner: Provisioner, deployment_of: Any, processes_of: Any, until: Any
 ) -> None:
     for _ in range(10):
         deployment = deployment_of(pipeline=str(uuid4()))
@@ -113,7 +113,9 @@ async def test_a_provision_beside_a_deprovision_leaves_nothing(
             provisioner.provision(deployment, TOKEN), provisioner.deprovision(deployment), return_exceptions=True
         )
         await provisioner.deprovision(deployment)
-        assert processes_of(deployment.pipeline_id) == []
+        assert await provisioner.locate(deployment) is None
+        # What may still be there for a moment has not started the program, and finds the fence.
+        await until(lambda: processes_of(deployment.pipeline_id) == [])
 
 
 async def test_logs_survive_a_stop_and_a_clear(
