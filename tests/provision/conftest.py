@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,7 +53,9 @@ def deployment_of() -> DeploymentMaker:
     """Make deployments of one pipeline, or of several."""
     pipeline_id = str(uuid4())
 
-    def make(generation: int = 1, *, pipeline: str = pipeline_id, mode: str = "", **config: Any) -> Deployment:
+    def make(
+        generation: int = 1, *, pipeline: str = pipeline_id, mode: str = "", **config: Any
+    ) -> Deployment:
         return Deployment(
             pipeline_id=pipeline,
             generation=generation,
@@ -115,6 +117,7 @@ def process(home: Path) -> ProcessProvisioner:
 
 
 @pytest.fixture(params=["process"])
-async def provisioner(request: pytest.FixtureRequest) -> AsyncIterator[Provisioner]:
+def provisioner(request: pytest.FixtureRequest) -> Provisioner:
     """Every provisioner in turn."""
-    yield request.getfixturevalue(request.param)
+    found: Provisioner = request.getfixturevalue(request.param)
+    return found

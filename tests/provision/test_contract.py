@@ -54,7 +54,7 @@ async def test_a_process_that_has_ended_is_not_started_again(
     ended = await until(lambda: provisioner.check(deployment))
     assert ended.exit_code == 3
     await provisioner.provision(deployment, TOKEN)
-    assert (await provisioner.check(deployment)).exit_code == 3
+    assert await provisioner.check(deployment) == ended
     assert (await _text(provisioner, deployment)).count("hello from generation 1") == 1
 
 
@@ -110,12 +110,14 @@ async def test_a_provision_beside_a_deprovision_leaves_nothing(
     for _ in range(10):
         deployment = deployment_of(pipeline=str(uuid4()))
         await asyncio.gather(
-            provisioner.provision(deployment, TOKEN), provisioner.deprovision(deployment), return_exceptions=True
+            provisioner.provision(deployment, TOKEN),
+            provisioner.deprovision(deployment),
+            return_exceptions=True,
         )
         await provisioner.deprovision(deployment)
         assert await provisioner.locate(deployment) is None
         # What may still be there for a moment has not started the program, and finds the fence.
-        await until(lambda: processes_of(deployment.pipeline_id) == [])
+        await until(lambda name=deployment.pipeline_id: processes_of(name) == [])
 
 
 async def test_logs_survive_a_stop_and_a_clear(

@@ -168,9 +168,7 @@ async def test_as_root_each_pipeline_has_a_user_of_its_own(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_users_of_their_own_can_be_turned_off(
-    open_home: Path, deployment_of: Any, until: Any
-) -> None:
+async def test_users_of_their_own_can_be_turned_off(open_home: Path, deployment_of: Any, until: Any) -> None:
     provisioner = ProcessProvisioner(open_home, "host-1", COMMAND, ProcessSettings(own_users=False))
     await provisioner.provision(deployment_of(), TOKEN)
     assert (await _seen(open_home, deployment_of(), until))["uid"] == 0
@@ -201,7 +199,7 @@ async def test_an_id_that_is_a_path_is_rejected(process: ProcessProvisioner, dep
         await process.deprovision(deployment_of(pipeline="../../etc"))
 
 
-# -- ends -----------------------------------------------------------------------------------------------------
+# -- ends ----------------------------------------------------------------------------------------------------
 
 
 async def test_an_exit_code_is_reported_with_the_last_lines(
@@ -298,7 +296,7 @@ async def test_a_port_file_that_is_a_link_is_not_followed(
     assert await process.locate(deployment) is None
 
 
-# -- stopping -------------------------------------------------------------------------------------------------
+# -- stopping ------------------------------------------------------------------------------------------------
 
 
 async def test_a_program_that_ignores_term_is_killed(
@@ -315,18 +313,25 @@ async def test_a_program_that_ignores_term_is_killed(
     assert ended.signal == "SIGKILL"
 
 
-@pytest.mark.parametrize("crashed", [False, True])
-async def test_children_end_with_the_program(  # noqa: PLR0917
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any, crashed: bool
+async def test_children_end_with_the_program(
+    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any
 ) -> None:
     deployment = deployment_of(mode="fork")
     await process.provision(deployment, TOKEN)
-    pid = (await _seen(home, deployment, until))["pid"]
+    await _seen(home, deployment, until)
     assert len(processes_of(deployment.pipeline_id)) == 4  # shim, program, two children in two ways
-    if crashed:
-        os.kill(pid, signal.SIGKILL)
-        await until(lambda: process.check(deployment))
-        assert len(processes_of(deployment.pipeline_id)) == 2
+    await process.deprovision(deployment)
+    assert processes_of(deployment.pipeline_id) == []
+
+
+async def test_children_of_a_program_that_crashed_are_ended_by_the_stop(
+    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any
+) -> None:
+    deployment = deployment_of(mode="fork")
+    await process.provision(deployment, TOKEN)
+    os.kill((await _seen(home, deployment, until))["pid"], signal.SIGKILL)
+    await until(lambda: process.check(deployment))
+    await until(lambda: len(processes_of(deployment.pipeline_id)) == 2)
     await process.deprovision(deployment)
     assert processes_of(deployment.pipeline_id) == []
 
@@ -397,7 +402,7 @@ async def test_clearing_removes_what_a_program_has_locked_away(
         await process.provision(deployment, TOKEN)
 
 
-# -- workers that die or sleep --------------------------------------------------------------------------------
+# -- workers that die or sleep -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -439,7 +444,7 @@ async def test_a_worker_that_sleeps_through_a_stop_starts_nothing(
     deployment = deployment_of()
     worker = _worker(home, deployment)
     _tell(worker)
-    await until(lambda: (home / "pipelines" / deployment.pipeline_id).exists())
+    await until((home / "pipelines" / deployment.pipeline_id).exists)
     worker.send_signal(signal.SIGSTOP)
     await process.deprovision(deployment)
     worker.send_signal(signal.SIGCONT)
