@@ -12,6 +12,7 @@ The class name is the code, the keyword arguments are the details, and the docst
 message. `refusal(code, details)` builds the same object again on the far side of a receipt or an update.
 """
 
+import re
 from typing import Any, ClassVar
 
 _CATALOGUE: dict[str, type["Refusal"]] = {}
@@ -43,12 +44,14 @@ class Refusal(Exception):
     def message(self) -> str:
         """One sentence or two for a person."""
         template = " ".join((type(self).__doc__ or "").split())
-        return template.format(**{key: _plain(value) for key, value in self.details.items()})
+        return template.format(**{key: _plain(key, value) for key, value in self.details.items()})
 
 
-def _plain(value: Any) -> Any:
-    """Statuses appear in lower case inside messages (contract §0)."""
-    return value.lower() if isinstance(value, str) and value.isalpha() and value[:1].isupper() else value
+def _plain(key: str, value: Any) -> Any:
+    """Statuses appear in snake case inside messages (contract §0); everything else as it is."""
+    if not key.endswith("status") or not isinstance(value, str):
+        return value
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", value).lower()
 
 
 def catalogue() -> dict[str, type[Refusal]]:

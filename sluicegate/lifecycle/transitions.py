@@ -67,6 +67,8 @@ def compiled(p: Pipeline, outcome: CompileOutcome, at: datetime) -> tuple[Pipeli
     rust_begun = sql_done.with_program(ProgramStatus.COMPILING_RUST, at)
     if rust is not None and rust["exit_code"] != 0:
         ended = _turn(rust_begun, ProgramStatus.RUST_ERROR, at, rust_compilation=rust)
+    elif outcome.plan is None:
+        ended = _turn(rust_begun, ProgramStatus.SYSTEM_ERROR, at, system_error="The compiler gave no plan.")
     else:
         ended = _turn(rust_begun, ProgramStatus.SUCCESS, at, rust_compilation=rust, plan=outcome.plan)
     return (sql_done, rust_begun, ended)
