@@ -1,0 +1,1 @@
+"""The built-in pipeline program: SQL on DuckDB behind the runtime protocol."""

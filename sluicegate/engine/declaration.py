@@ -1,0 +1,184 @@
+"""What a CREATE TABLE declares: columns, keys, defaults, and what is kept only as a note."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlglot import exp
+
+from sluicegate.engine import columntypes
+from sluicegate.engine.binding import Binder
+from sluicegate.engine.columntypes import Resolve, UnknownType, quote
+from sluicegate.engine.dialect import Lateness, Source, Span, Statement, Watermark
+from sluicegate.engine.messages import NOT_IMPLEMENTED, Message, ProgramError
+from sluicegate.engine.plan import Column
+from sluicegate.engine.relations import exact, localize
+
+CONSTANT_FUNCTIONS = (exp.Cast, exp.TryCast, exp.Array, exp.ParseJSON, exp.Unhex, exp.Map, exp.Struct)
+NOTE = "{word} is kept in the schema and has no effect in the built-in engine"
+
+
+@dataclass
+class Declared:
+    """A table as read from the program."""
+
+    columns: list[Column] = field(default_factory=list)
+    fields: list[dict[str, Any]] = field(default_factory=list)
+    primary_key: list[str] = field(default_factory=list)
+    warnings: list[Message] = field(default_factory=list)
+
+
+@dataclass
+class _Constraints:
+    nullable: bool = True
+    key: bool = False
+    default: exp.Expr | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class TableReader:
+    """Reads the columns and constraints of one CREATE TABLE."""
+
+    def __init__(self, statement: Statement, source: Source, binder: Binder, resolve: Resolve) -> None:
+        self._statement = statement
+        self._source = source
+        self._binder = binder
+        self._resolve = resolve
+        self._whole = source.of(statement.original)
+
+    def read(self, schema: exp.Schema) -> Declared:
+        """Return the table's columns and keys; raises ProgramError."""
+        declared = Declared()
+        definitions = [part for part in schema.expressions if isinstance(part, exp.ColumnDef)]
+        for part in schema.expressions:
+            if not isinstance(part, exp.ColumnDef):
+                self._table_constraint(part, declared)
+        for definition in definitions:
+            self._column(definition, declared)
+        self._check_key(declared)
+        return declared
+
+    def place(self, node: exp.Expr | None) -> Span:
+        """Return where a node stands, the whole statement where nothing is known."""
+        for part in node.walk() if node is not None else ():
+            if "start" in part.meta:
+                return self._source.span(part.meta["start"], part.meta["end"])
+        return self._whole
+
+    def _table_constraint(self, part: exp.Expr, declared: Declared) -> None:
+        if isinstance(part, exp.Constraint):
+            part = part.expressions[0]
+        if isinstance(part, exp.PrimaryKey):
+            if declared.primary_key:
+                raise ProgramError("PRIMARY KEY is declared twice", self.place(part))
+            declared.primary_key = [exact(name) for name in _identifiers(part)]
+        elif isinstance(part, exp.ForeignKey):
+            self._note("FOREIGN KEY", part, declared)
+        else:
+            raise ProgramError(f"'{part.sql()}' is not supported", self.place(part), NOT_IMPLEMENTED)
+
+    def _column(self, definition: exp.ColumnDef, declared: Declared) -> None:
+        name, quoted = exact(definition.this), bool(definition.this.args.get("quoted"))
+        self._check_name(name, definition, declared)
+        constraints = self._constraints(definition, declared)
+        if constraints.key:
+            if declared.primary_key:
+                raise ProgramError("PRIMARY KEY is declared twice", self.place(definition))
+            declared.primary_key = [name]
+        nullable = constraints.nullable and name not in declared.primary_key
+        kind = definition.args.get("kind")
+        if kind is None:
+            raise ProgramError(f"Column '{name}' has no type", self.place(definition))
+        try:
+            word = columntypes.to_duckdb(kind, self._resolve)
+            wire = columntypes.to_wire(kind, self._resolve, nullable=nullable)
+            reading = columntypes.to_kind(kind, self._resolve)
+        except UnknownType as error:
+            raise ProgramError(str(error), self.place(definition)) from error
+        default = constraints.default
+        value = None if default is None else self._value(default, word, reading)
+        declared.columns.append(Column(name, quoted, word, reading, nullable, value))
+        declared.fields.append(
+            {
+                "name": name,
+                "case_sensitive": quoted,
+                "columntype": wire,
+                "lateness": constraints.notes.get("LATENESS"),
+                "default": None if default is None else default.sql(dialect="duckdb"),
+                "unused": False,
+                "watermark": constraints.notes.get("WATERMARK"),
+            }
+        )
+
+    def _check_name(self, name: str, definition: exp.ColumnDef, declared: Declared) -> None:
+        for column in declared.columns:
+            if column.name.lower() == name.lower():
+                same = column.name == name
+                reason = "is declared twice" if same else f"differs from '{column.name}' in case only"
+                raise ProgramError(f"Column '{name}' {reason}", self.place(definition))
+
+    def _constraints(self, definition: exp.ColumnDef, declared: Declared) -> _Constraints:
+        read = _Constraints()
+        for constraint in definition.args.get("constraints") or []:
+            kind = constraint.kind
+            if isinstance(kind, exp.NotNullColumnConstraint):
+                read.nullable = bool(kind.args.get("allow_null"))
+            elif isinstance(kind, exp.PrimaryKeyColumnConstraint):
+                read.key = True
+            elif isinstance(kind, exp.DefaultColumnConstraint):
+                read.default = kind.this
+            elif isinstance(kind, Lateness | Watermark):
+                word = type(kind).__name__.upper()
+                read.notes[word] = kind.this.sql(dialect="duckdb")
+                self._note(word, definition, declared)
+            elif isinstance(kind, exp.Reference | exp.ForeignKey):
+                self._note("FOREIGN KEY", definition, declared)
+            else:
+                text = f"'{constraint.sql()}' is not supported on a column"
+                raise ProgramError(text, self.place(definition), NOT_IMPLEMENTED)
+        return read
+
+    def _value(self, default: exp.Expr, word: str, reading: str) -> Any:
+        """Work out a constant default, as the JSON value that stands for it."""
+        for node in default.walk():
+            computed = isinstance(node, exp.Func) and not isinstance(node, CONSTANT_FUNCTIONS)
+            if computed or isinstance(node, exp.Column | exp.Query):
+                raise ProgramError("A DEFAULT must be a constant", self.place(default))
+        localize(default, lambda _: None)
+        typed = f"CAST({default.sql(dialect='duckdb', identify=True)} AS {word})"
+        shaped = {
+            "binary": f"to_json(hex({typed}))",
+            **dict.fromkeys(
+                ("decimal", "date", "time", "timestamp", "uuid", "interval"), f"{typed}::VARCHAR"
+            ),
+        }.get(reading, typed)
+        text = self._binder.execute(f"SELECT to_json({shaped})", self.place(default))[0][0]
+        value = None if text is None else json.loads(text)
+        return list(bytes.fromhex(value)) if reading == "binary" and value is not None else value
+
+    def _check_key(self, declared: Declared) -> None:
+        names = {column.name for column in declared.columns}
+        for name in declared.primary_key:
+            if name not in names:
+                raise ProgramError(f"PRIMARY KEY column '{name}' does not exist", self._whole)
+
+    def _note(self, word: str, part: exp.Expr, declared: Declared) -> None:
+        text = NOTE.format(word=word)
+        declared.warnings.append(Message(self.place(part), "Ignored", text, warning=True))
+
+
+def create_table(physical: str, declared: Declared) -> str:
+    """Return the DuckDB statement that makes a table; keys are upheld by ingress, not by an index."""
+    columns = (
+        f"{quote(column.name)} {column.type}{'' if column.nullable else ' NOT NULL'}"
+        for column in declared.columns
+    )
+    return f"CREATE TABLE IF NOT EXISTS {quote(physical)} ({', '.join(columns)})"
+
+
+def _identifiers(key: exp.PrimaryKey) -> Iterator[exp.Expr]:
+    for part in key.expressions:
+        found = part.find(exp.Identifier)
+        if found is not None:
+            yield found

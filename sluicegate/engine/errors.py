@@ -1,0 +1,80 @@
+"""What the engine refuses and how it says so.
+
+    EngineError         anything answered with an error body; has a code, an HTTP status and details
+    └── ParseFailure    some records of an ingress request cannot be read
+
+A body that the contract has as plain text is `PlainError`, which has no code.
+"""
+
+from typing import Any
+
+
+class EngineError(Exception):
+    """An error answered as `{message, error_code, details}`."""
+
+    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        return {"message": self.message, "error_code": self.code, "details": self.details}
+
+
+class PlainError(Exception):
+    """An error answered as plain text, as web frameworks do for malformed requests."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def initializing() -> EngineError:
+    """Return the answer of a process that is not ready yet."""
+    return EngineError(503, "Initializing", "The pipeline is initializing")
+
+
+def suspended() -> EngineError:
+    """Return the answer of a process that has been suspended."""
+    return EngineError(503, "Suspended", "The pipeline is suspended")
+
+
+def terminating() -> EngineError:
+    """Return the answer of a process that is about to end."""
+    return EngineError(410, "Terminating", "The pipeline is terminating")
+
+
+def initialization_failed(inner: EngineError) -> EngineError:
+    """Return the answer of a process that could not start, with the reason inside."""
+    message = f"Failed to initialize the pipeline: {inner.message}"
+    return EngineError(500, "InitializationError", message, {"error": inner.body()})
+
+
+def invalid_transition(action: str, status: str) -> EngineError:
+    """Return the refusal of an action in the current desired status."""
+    message = f"Cannot {action} a pipeline whose desired status is {status}"
+    return EngineError(400, "InvalidTransition", message, [action, status])
+
+
+def query_failed(reason: str) -> EngineError:
+    """Return the refusal or failure of an ad-hoc query."""
+    return EngineError(400, "AdHocQueryError", f"Error during query processing: {reason}", {"error": reason})
+
+
+class ParseFailure(EngineError):
+    """Some records of a request cannot be read; the others have been ingested."""
+
+    SHOWN = 1000
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        shown = errors[: self.SHOWN]
+        listed = "\n".join(error["description"] for error in shown[:10])
+        super().__init__(
+            400,
+            "ParseErrors",
+            f"Errors parsing input data ({len(errors)} errors):\n{listed}",
+            {"num_errors": len(errors), "errors": shown},
+        )

@@ -1,0 +1,326 @@
+"""The pipeline inside the process: its phase, what is desired of it, and how one follows from the other.
+
+    Starting ──► Ready ──► Suspended
+        │          │
+        └──────────┴─────► Failed        (answers /status with the error until the process is killed)
+
+Pausing and resuming change only what is desired of a ready pipeline; its status is that at once.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from sluicegate.engine import errors
+from sluicegate.engine.errors import EngineError
+from sluicegate.engine.metrics import Metrics
+from sluicegate.engine.plan import Plan
+from sluicegate.engine.storage import Checkpoint, Storage, StorageError
+from sluicegate.protocol import EngineConfig, RuntimeState
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from sluicegate.engine.database import Database
+    from sluicegate.engine.loading import Loader
+
+T = TypeVar("T")
+
+CHANGED = (
+    "the program has changed since the checkpoint was made; clearing the storage starts the pipeline empty "
+    "(starting a changed program from a checkpoint comes in a later release)"
+)
+ALLOWED_AT_START = {
+    # What was desired when an earlier deployment ended: what this one may begin with.
+    "Suspended": {"Running", "Paused"},
+    "Running": {"Running", "Paused"},
+    "Paused": {"Running", "Paused"},
+    "Standby": {"Standby", "Running", "Paused"},
+}
+
+
+class Phase(Enum):
+    """How far the process is."""
+
+    STARTING = "starting"
+    READY = "ready"
+    SUSPENDED = "suspended"
+    FAILED = "failed"
+    TERMINATING = "terminating"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What this process was started as."""
+
+    config: EngineConfig
+    deployment_id: str
+    initial: str
+    bootstrap_policy: str
+    silent_bootstrap: bool
+    concurrent_bootstrap: bool
+
+
+class Interruptible(Protocol):
+    """A query that can be told to stop."""
+
+    def interrupt(self) -> None:
+        """Stop."""
+
+
+class Pipeline:
+    """One deployment: opens the database, steers it and lets it go."""
+
+    def __init__(self, deployment: Deployment, announce: Callable[[str], None]) -> None:
+        self.deployment = deployment
+        self.phase = Phase.STARTING
+        self.desired = deployment.initial.capitalize()
+        self.plan = Plan((), ())
+        self.storage: Storage | None = None
+        self.checkpoints: list[Checkpoint] = []
+        self.metrics = Metrics(uuid.uuid4())
+        self.queries: set[Interruptible] = set()
+        self._writing = asyncio.Lock()
+        self.announce = announce
+        self._database: Database | None = None
+        self.failure: EngineError | None = None
+        self._moved = asyncio.Event()
+        self._suspending: asyncio.Task[None] | None = None
+
+    def cursor(self) -> "DuckDBPyConnection":
+        """Return a connection for one query; raises the error that says why there is none."""
+        return self._open_database().cursor()
+
+    async def write(self, work: Callable[["Loader"], T]) -> T:
+        """Do one piece of writing in a thread, after those before it; it is finished even if nobody waits."""
+
+        async def locked() -> T:
+            async with self._writing:
+                return await asyncio.to_thread(work, self._open_database().loader)
+
+        return await asyncio.shield(asyncio.create_task(locked()))
+
+    def _open_database(self) -> "Database":
+        self.check_ready()
+        if self._database is None:
+            raise errors.initializing()
+        return self._database
+
+    def check_ready(self) -> None:
+        """Raise what a request gets that needs a ready pipeline."""
+        if self.failure is not None:
+            raise self.failure
+        if self.phase is Phase.STARTING:
+            raise errors.initializing()
+        if self.phase is Phase.SUSPENDED:
+            raise errors.suspended()
+        if self.phase is Phase.TERMINATING:
+            raise errors.terminating()
+
+    def status(self) -> RuntimeState:
+        """Return the answer of `GET /status`; raises the error of a failed pipeline."""
+        if self.failure is not None:
+            raise self.failure
+        status = {Phase.STARTING: "Initializing", Phase.SUSPENDED: "Suspended"}.get(self.phase, self.state)
+        stored = None
+        if self.storage is not None:
+            stored = {"checkpoints": [checkpoint.describe() for checkpoint in self.checkpoints]}
+        return RuntimeState(status, self.desired, {}, stored)
+
+    @property
+    def state(self) -> str:
+        """Return Running or Paused: what a ready pipeline does."""
+        return "Running" if self.desired == "Running" else "Paused"
+
+    async def start(self) -> None:
+        """Open the database and take up what is desired; a failure becomes the pipeline's state."""
+        try:
+            await asyncio.to_thread(self._initialize)
+        except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
+            self._fail_to_start(error)
+        else:
+            if self.phase is Phase.STARTING:
+                self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
+                self._suspend_if_wanted()
+
+    def resume(self) -> str:
+        """Take input."""
+        return self._desire("start", "Running")
+
+    def pause(self) -> str:
+        """Take no input but what is forced."""
+        return self._desire("pause", "Paused")
+
+    def suspend(self) -> None:
+        """Begin to checkpoint and let go of the database."""
+        if self.desired != "Suspended":
+            self._wish("Suspended")
+            self._suspend_if_wanted()
+
+    async def running(self) -> None:
+        """Wait until input may be taken; raises where that cannot come about."""
+        while True:
+            self.check_ready()
+            if self.desired == "Running":
+                return
+            if self.desired == "Suspended":
+                raise errors.suspended()
+            await self._moved.wait()
+
+    async def close(self) -> None:
+        """Finish the write in flight, close the database and answer no more."""
+        terminating = self.phase
+        self.phase = Phase.TERMINATING
+        self._signal()
+        for query in self.queries:
+            query.interrupt()
+        async with self._writing:
+            if self._database is not None and terminating is Phase.READY and self._suspending is None:
+                await asyncio.to_thread(self._database.close)
+
+    def _desire(self, action: str, wanted: str) -> str:
+        if self.desired not in ("Running", "Paused"):
+            raise errors.invalid_transition(action, self.desired)
+        answer = f"Pipeline transitioning from {self.desired} to {wanted}"
+        moved = self.desired != wanted
+        self._wish(wanted)
+        if self.phase is not Phase.STARTING:
+            self.check_ready()
+            if moved:
+                self.announce(wanted.lower())
+        return answer
+
+    def _wish(self, wanted: str) -> None:
+        self.desired = wanted
+        self._remember()
+        self._signal()
+
+    def _signal(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _remember(self) -> None:
+        if self.storage is not None:
+            self.storage.write_status(
+                {
+                    "desired_status": self.desired,
+                    "bootstrap_policy": self.deployment.bootstrap_policy,
+                    "silent_bootstrap": self.deployment.silent_bootstrap,
+                    "concurrent_bootstrap": self.deployment.concurrent_bootstrap,
+                    "deployment_id": self.deployment.deployment_id,
+                }
+            )
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._signal()
+        self.announce(self.state.lower() if phase is Phase.READY else phase.value)
+
+    def _fail_to_start(self, error: Exception) -> None:
+        inner = error if isinstance(error, EngineError) else None
+        if inner is None:
+            code = "StorageError" if isinstance(error, StorageError) else "InitializationError"
+            inner = EngineError(500, code, str(error))
+        self._fail(errors.initialization_failed(inner))
+
+    def _fail(self, failure: EngineError) -> None:
+        self.failure = failure
+        self._enter(Phase.FAILED)
+
+    # Opening, in a thread of its own: DuckDB is imported here, while the server already answers.
+
+    def _initialize(self) -> None:
+        config = self.deployment.config
+        self.plan = Plan.from_json(config.plan)
+        if config.storage_config is not None:
+            self.storage = Storage(Path(config.storage_config["path"]))
+            self._heed_the_past(self.storage)
+            self.checkpoints = self.storage.checkpoints()
+        if self.desired == "Standby":
+            raise EngineError(500, "InvalidStandby", "this release has no standby; start running or paused")
+        self._remember()
+        if self.desired == "Suspended" and self._ended_suspended():
+            return
+        self._open()
+
+    def _heed_the_past(self, storage: Storage) -> None:
+        """Apply the start-up rule: the same deployment goes on as it was, another may begin anew."""
+        past = storage.read_status()
+        if past is None:
+            return
+        before = past["desired_status"]
+        if past["deployment_id"] == self.deployment.deployment_id:
+            self.desired = before
+        elif self.desired not in ALLOWED_AT_START.get(before, set()):
+            message = f"a pipeline that was {before} cannot start as {self.desired}"
+            raise EngineError(500, "InvalidStartupTransition", message, [before, self.desired])
+
+    def _ended_suspended(self) -> bool:
+        """Tell whether this deployment had finished suspending: its live database is gone."""
+        return self.storage is not None and not self.storage.live(self.deployment.deployment_id).exists()
+
+    def _open(self) -> None:
+        from sluicegate.engine.database import Database
+
+        live = temp = None
+        if self.storage is not None:
+            live, temp = self.storage.live(self.deployment.deployment_id), self.storage.temp
+            self.storage.drop_other_live(self.deployment.deployment_id)
+            if not live.exists() and self.checkpoints:
+                self._restore(self.storage, self.checkpoints[0])
+        database = Database.open(live, temp, self.deployment.config.runtime_config)
+        database.prepare(self.plan)
+        self.metrics.steps, self.metrics.records = database.progress()
+        self._database = database
+
+    def _restore(self, storage: Storage, checkpoint: Checkpoint) -> None:
+        if checkpoint.plan_digest != self.plan.digest():
+            raise EngineError(500, "InitializationError", CHANGED)
+        storage.restore(checkpoint, self.deployment.deployment_id)
+
+    # Suspending
+
+    def _suspend_if_wanted(self) -> None:
+        if self.desired == "Suspended" and self.phase is Phase.READY and self._suspending is None:
+            self.announce("suspending")
+            self._suspending = asyncio.create_task(self._suspend())
+
+    async def _suspend(self) -> None:
+        try:
+            async with self._writing:
+                checkpoint = await asyncio.to_thread(self._checkpoint)
+        except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
+            details = {"error": str(error)}
+            self._fail(
+                EngineError(500, "SuspendError", f"The pipeline cannot be suspended: {error}", details)
+            )
+        else:
+            self.checkpoints = [checkpoint, *self.checkpoints][:2]
+            self._enter(Phase.SUSPENDED)
+
+    def _checkpoint(self) -> Checkpoint:
+        if self.storage is None or self._database is None:
+            raise StorageError("it has no storage to keep a checkpoint in")
+        storage, live = self.storage, self.storage.live(self.deployment.deployment_id)
+        steps, records = self._database.progress()
+        self._database.checkpoint_and_close()
+        checkpoint = storage.save(
+            live,
+            lambda size, checksum: Checkpoint(
+                uuid=str(uuid.uuid4()),
+                created_at=datetime.now(UTC).isoformat(),
+                program_version=self.deployment.config.program_version,
+                plan_digest=self.plan.digest(),
+                processed_records=records,
+                steps=steps,
+                size=size,
+                checksum=checksum,
+            ),
+        )
+        live.unlink()
+        return checkpoint

@@ -1,0 +1,88 @@
+"""Names: which relation a query means, and what it is called inside DuckDB.
+
+In a program `V0`, written without quotes, is `v0`, and `"V0"` is another relation. DuckDB ignores case even
+in quotes, so a name with capitals gets a spelling of its own there. Every name of a query is resolved here,
+before DuckDB sees it; thus no query reaches DuckDB's catalogues, files or Python's variables by name.
+"""
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+TABLE_FUNCTIONS = (exp.Unnest, exp.Explode, exp.GenerateSeries, exp.ExplodingGenerateSeries)
+TABLE_FUNCTION_NAMES = {"unnest", "range", "generate_series"}
+WRITES = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Attach, exp.Copy, exp.Pragma)
+
+Physical = Callable[[str], str | None]
+"""From a relation's exact name to its name inside DuckDB."""
+
+
+class Unreachable(Exception):
+    """A query reaches for what it may not have."""
+
+    def __init__(self, message: str, node: exp.Expr) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+def exact(identifier: exp.Expr) -> str:
+    """Return the name that an identifier means: unquoted ones are in lower case."""
+    return identifier.name if identifier.args.get("quoted") else identifier.name.lower()
+
+
+def physical_name(name: str) -> str:
+    """Return the name of a relation inside DuckDB, which two names that differ in case do not share."""
+    capitals = sum(1 << place for place, letter in enumerate(name) if letter != letter.lower())
+    return f"{name.lower()}~{capitals:x}" if capitals else name
+
+
+def localize(query: exp.Expr, physical: Physical) -> None:
+    """Rewrite a query in place to DuckDB's names; raises Unreachable."""
+    for identifier in query.find_all(exp.Identifier):
+        identifier.set("this", exact(identifier))
+    for write in query.find_all(*WRITES):
+        if not isinstance(write, exp.Query):
+            raise Unreachable("A query may only read", write)
+    renamed: dict[str, str] = {}
+    for table in list(query.find_all(exp.Table)):
+        _localize_table(table, physical, renamed)
+    for column in query.find_all(exp.Column):
+        qualifier = column.args.get("table")
+        if qualifier is not None and qualifier.name in renamed:
+            qualifier.set("this", renamed[qualifier.name])
+
+
+def _localize_table(table: exp.Table, physical: Physical, renamed: dict[str, str]) -> None:
+    named = table.this
+    if not isinstance(named, exp.Identifier):
+        if isinstance(named, TABLE_FUNCTIONS) or named.name.lower() in TABLE_FUNCTION_NAMES:
+            return
+        raise Unreachable("This table function is not available", table)
+    if table.args.get("db"):
+        raise Unreachable(f"Object '{table.args['db'].name}' not found", named)
+    if _is_common_table(table, named.name):
+        return
+    found = physical(named.name)
+    if found is None:
+        raise Unreachable(f"Object '{named.name}' not found", named)
+    if found != named.name:
+        if not table.alias:
+            renamed[named.name] = found
+        named.set("this", found)
+
+
+def _is_common_table(table: exp.Table, name: str) -> bool:
+    """Tell whether a name is one of the WITH clauses around it."""
+    child: exp.Expr = table
+    parent = table.parent
+    while parent is not None:
+        visible: list[exp.Expr] = []
+        if isinstance(parent, exp.With):
+            earlier = parent.expressions[: child.index or 0]
+            visible = [*earlier, child] if parent.args.get("recursive") else earlier
+        elif isinstance(parent, exp.Query) and not isinstance(child, exp.With):
+            visible = list(parent.ctes)
+        if any(common.alias == name for common in visible):
+            return True
+        child, parent = parent, parent.parent
+    return False

@@ -1,0 +1,112 @@
+"""The process: binds a port, answers at once, opens the pipeline behind, and ends when told to."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from sluicegate.engine.pipeline import Deployment, Pipeline
+from sluicegate.protocol import PORT_FILE, EngineConfig
+
+BACKLOG = 128
+"""Connections that wait in the kernel: the first ones come before Python is ready to accept."""
+KEEP_ALIVE = 75
+"""Seconds an idle connection is kept, longer than clients pool theirs: fewer requests meet a closing one."""
+DRAIN = 1
+"""Seconds that requests in flight get at the end."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of `run`."""
+
+    config_file: str
+    bind_address: str
+    initial: str
+    deployment_id: str
+    bootstrap_policy: str
+    silent_bootstrap: bool = False
+    concurrent_bootstrap: bool = False
+
+
+def run(options: Options) -> int:
+    """Run one deployment until SIGTERM; returns the exit status."""
+    deployment = Deployment(
+        EngineConfig.read(Path(options.config_file)),
+        str(UUID(options.deployment_id)),
+        options.initial,
+        options.bootstrap_policy,
+        options.silent_bootstrap,
+        options.concurrent_bootstrap,
+    )
+    listener = _listen(options.bind_address)
+    asyncio.run(_serve(deployment, listener))
+    return 0
+
+
+def _listen(address: str) -> socket.socket:
+    """Bind a port that is free and make it known; connections queue from here on."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.bind((address, 0))
+    listener.listen(BACKLOG)
+    fresh = Path(PORT_FILE + ".new")
+    fresh.write_text(str(listener.getsockname()[1]))
+    fresh.rename(PORT_FILE)
+    return listener
+
+
+async def _serve(deployment: Deployment, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    pipeline = Pipeline(deployment, lambda word: _announce(pipeline, word, f"{host}:{port}"))
+    pipeline_up = asyncio.create_task(pipeline.start())
+    # Imported while the database is already being opened in its thread.
+    import uvicorn
+
+    from sluicegate.engine.app import create_app
+
+    class Server(uvicorn.Server):
+        """A server that leaves signals to us: its own handler would end the process by the signal."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    server = Server(
+        uvicorn.Config(
+            create_app(pipeline),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=DRAIN,
+        )
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+        closing.append(asyncio.create_task(pipeline.close()))
+
+    closing: list[asyncio.Task[None]] = []
+    for which in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(which, stop)
+    await server.serve([listener])
+    await pipeline_up
+    await asyncio.gather(*closing)
+    pipeline.announce("ended")
+
+
+def _announce(pipeline: Pipeline, word: str, address: str) -> None:
+    config, plan = pipeline.deployment.config, pipeline.plan
+    tables, views = len(plan.tables), len(plan.views)
+    text = f"{word} deployment {pipeline.deployment.deployment_id} of pipeline {config.given_name}, "
+    text += f"{tables} table{'s' * (tables != 1)}, {views} view{'s' * (views != 1)}, {address}"
+    print(text + (f": {pipeline.failure.message}" if pipeline.failure else ""), flush=True)  # noqa: T201
