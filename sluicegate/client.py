@@ -1,0 +1,279 @@
+"""A typed client of the REST API: what the `sluicegate` command, the dev supervisor and scripts use.
+
+    with Client("http://127.0.0.1:8080") as client:
+        client.create("flights", program)
+        client.start("flights")
+        client.wait("flights", lambda pipeline: pipeline.status == "Running")
+
+Nothing is retried behind the caller's back. Each verb carries an `Idempotency-Key`, so a caller who got
+no answer may give the same `request_id` again and has one effect.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+PATIENCE = httpx.Timeout(150.0, connect=5.0)
+"""A checkpoint may take two minutes to be asked for; a sound network connects in less than five seconds."""
+POLL = 0.2
+"""Seconds between two looks at a status; the answer comes from a memo and costs the server 2 ms."""
+COMPILING = frozenset({"Pending", "CompilingSql", "SqlCompiled", "CompilingRust"})
+
+# ClientError             anything below
+# ├── Unreachable         nobody answers at the address
+# ├── Refused             the API answered, and said no
+# └── TimedOut            a state that was waited for did not come in time
+
+
+class ClientError(Exception):
+    """The request has not led to what was asked for."""
+
+
+class Unreachable(ClientError):
+    """Nobody answers at the address."""
+
+
+class TimedOut(ClientError):
+    """What was waited for did not happen in time."""
+
+
+class Refused(ClientError):
+    """The API said no; the code is stable, the message is for people."""
+
+    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the API says of a pipeline; `raw` is all of it."""
+
+    id: str
+    name: str
+    status: str
+    desired_status: str
+    program_status: str
+    storage_status: str
+    since: str
+    error: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Self:
+        """Read an object of `GET /v0/pipelines`."""
+        return cls(
+            id=raw["id"],
+            name=raw["name"],
+            status=raw["deployment_status"],
+            desired_status=raw["deployment_desired_status"],
+            program_status=raw["program_status"],
+            storage_status=raw["storage_status"],
+            since=raw["deployment_status_since"],
+            error=raw.get("deployment_error"),
+            raw=raw,
+        )
+
+    @property
+    def compiling(self) -> bool:
+        """Whether the program is still on its way to Success or an error."""
+        return self.program_status in COMPILING
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing runs and nothing shall."""
+        return self.status == self.desired_status == "Stopped"
+
+
+class Client:
+    """Speaks to one API as one caller."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        *,
+        patience: httpx.Timeout = PATIENCE,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.url = url.rstrip("/")
+        # A proxy from the environment must not get between us and this machine.
+        local = httpx.URL(self.url).host in {"127.0.0.1", "localhost", "::1"}
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=patience, transport=transport, trust_env=not local
+        )
+
+    def __enter__(self) -> Self:
+        """Keep the connections open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # --- what there is -------------------------------------------------------------------------------
+
+    def pipelines(self) -> list[Pipeline]:
+        """List the caller's pipelines, oldest first."""
+        answer = self._call("GET", "/v0/pipelines", params={"selector": "status"})
+        return [Pipeline.parse(raw) for raw in answer.json()]
+
+    def pipeline(self, name: str, *, selector: str = "status") -> Pipeline:
+        """Look at one pipeline; `selector="all"` adds its program and settings to `raw`."""
+        return Pipeline.parse(self._call("GET", _path(name), params={"selector": selector}).json())
+
+    def create(self, name: str, program: str, **options: Any) -> Pipeline:
+        """Create a pipeline; options are further keys of the request, such as `runtime_config`."""
+        body = {"name": name, "program_code": program, **options}
+        return Pipeline.parse(self._call("POST", "/v0/pipelines", json=body).json())
+
+    def delete(self, name: str) -> None:
+        """Delete a pipeline that is stopped and cleared."""
+        self._call("DELETE", _path(name))
+
+    # --- verbs ---------------------------------------------------------------------------------------
+
+    def start(self, name: str, *, initial: str = "running", request_id: str | None = None) -> None:
+        """Ask for it to run, or to be `paused` or on `standby`."""
+        self._verb(name, "start", {"initial": initial}, request_id)
+
+    def stop(self, name: str, *, force: bool = False, request_id: str | None = None) -> None:
+        """Ask for it to stop, after a checkpoint or (force) at once."""
+        self._verb(name, "stop", {"force": "true" if force else "false"}, request_id)
+
+    def pause(self, name: str, *, request_id: str | None = None) -> None:
+        """Ask for its input to pause."""
+        self._verb(name, "pause", {}, request_id)
+
+    def resume(self, name: str, *, request_id: str | None = None) -> None:
+        """Ask for its input to go on."""
+        self._verb(name, "resume", {}, request_id)
+
+    def clear(self, name: str, *, request_id: str | None = None) -> None:
+        """Ask for its storage to be removed; it has to be stopped."""
+        self._verb(name, "clear", {}, request_id)
+
+    def dismiss_error(self, name: str, *, request_id: str | None = None) -> None:
+        """Forget the error of its last deployment."""
+        self._verb(name, "dismiss_error", {}, request_id)
+
+    def wait(self, name: str, done: Callable[[Pipeline], bool], *, seconds: float = 120.0) -> Pipeline:
+        """Look at a pipeline until `done` says so; an exception of `done` ends the wait."""
+        deadline = time.monotonic() + seconds
+        while not done(pipeline := self.pipeline(name)):
+            if time.monotonic() > deadline:
+                raise TimedOut(
+                    f"{name} is {pipeline.status} (wanted: {pipeline.desired_status}), "
+                    f"its program {pipeline.program_status}, after {seconds:.0f} s"
+                )
+            time.sleep(POLL)
+        return pipeline
+
+    # --- data ----------------------------------------------------------------------------------------
+
+    def ingest(self, name: str, table: str, data: bytes | Iterable[bytes], **query: Any) -> str:
+        """Send rows to a table; query is that of `POST /ingress`. Returns the completion token."""
+        path = f"{_path(name)}/ingress/{quote(table, safe='')}"
+        params = {key: _word(value) for key, value in query.items()}
+        return str(self._call("POST", path, params=params, content=data).json()["token"])
+
+    def completed(self, name: str, token: str) -> bool:
+        """Say whether everything sent before the token was given has been processed."""
+        answer = self._call("GET", f"{_path(name)}/completion_status", params={"token": token})
+        return bool(answer.json()["status"] == "complete")
+
+    def query(self, name: str, sql: str) -> list[dict[str, Any]]:
+        """Run an ad-hoc query and return its rows."""
+        rows = [json.loads(line) for line in self._query(name, sql, "json").splitlines() if line]
+        if rows and set(rows[-1]) == {"error"}:
+            raise Refused(200, "AdHocQueryError", str(rows[-1]["error"]))
+        return rows
+
+    def query_text(self, name: str, sql: str) -> str:
+        """Run an ad-hoc query and return its rows as the API draws them."""
+        return self._query(name, sql, "text")
+
+    def logs(self, name: str, *, follow: bool = False, quiet: float = 1.0) -> Iterator[str]:
+        """Yield the lines of a pipeline's log.
+
+        The API never ends a log; without `follow` it is over when nothing came for `quiet` seconds.
+        """
+        patience = httpx.Timeout(None if follow else quiet, connect=5.0)
+        try:
+            with self._http.stream("GET", f"{_path(name)}/logs", timeout=patience) as answer:
+                if answer.is_error:
+                    answer.read()
+                _check(answer)
+                yield from answer.iter_lines()
+        except httpx.ReadTimeout:
+            return
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def healthy(self) -> bool:
+        """Say whether the API answers and finds itself healthy."""
+        try:
+            return self._http.get("/healthz", timeout=5.0).is_success
+        except httpx.TransportError:
+            return False
+
+    # --- how -----------------------------------------------------------------------------------------
+
+    def _verb(self, name: str, verb: str, params: dict[str, str], request_id: str | None) -> None:
+        key = request_id or str(uuid.uuid4())
+        self._call("POST", f"{_path(name)}/{verb}", params=params, headers={"Idempotency-Key": key})
+
+    def _query(self, name: str, sql: str, form: str) -> str:
+        patience = httpx.Timeout(None, connect=5.0)
+        params = {"sql": sql, "format": form}
+        return self._call("GET", f"{_path(name)}/query", params=params, timeout=patience).text
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        _check(answer)
+        return answer
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(f"No answer from {self.url}: {error}")
+
+
+def _path(name: str) -> str:
+    return f"/v0/pipelines/{quote(name, safe='')}"
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check(answer: httpx.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        body = answer.json()
+        code, message, details = body["error_code"], body["message"], body.get("details")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        keyless = answer.status_code == httpx.codes.UNAUTHORIZED
+        reason = "a valid API key is needed" if keyless else answer.text or answer.reason_phrase
+        code, message, details = f"HTTP {answer.status_code}", reason, None
+    raise Refused(answer.status_code, code, message, details)

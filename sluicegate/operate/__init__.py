@@ -1,0 +1,1 @@
+"""What an operator runs beside the API: the dev supervisor, a host's supervisor, probes."""

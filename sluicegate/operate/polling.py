@@ -1,0 +1,53 @@
+"""Whether somebody polls a task queue: the readiness of a worker, seen from the server's side.
+
+`python -m sluicegate.operate.polling workflow|activity QUEUE` exits with 0 when a worker of this machine (by
+host name) has polled lately; containers use it as their health check.
+"""
+
+import asyncio
+import socket
+import sys
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from sluicegate import temporal
+
+KINDS = {
+    "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+}
+LATELY = timedelta(minutes=2)
+"""A poll lasts a minute, and its poller is named when it begins."""
+
+
+async def polled(client: Client, kind: str, queue: str, identity: str) -> bool:
+    """Say whether a worker whose identity (`pid@host` by default) ends so has polled the queue lately."""
+    since = datetime.now(UTC) - LATELY
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=KINDS[kind]
+        )
+    )
+    return any(
+        poller.identity.endswith(identity) and poller.last_access_time.ToDatetime(UTC) >= since
+        for poller in answer.pollers
+    )
+
+
+async def main(kind: str, queue: str) -> int:
+    """Answer by exit status."""
+    try:
+        client = await temporal.connect()
+        here = await polled(client, kind, queue, f"@{socket.gethostname()}")
+    except (RuntimeError, RPCError):
+        return 1
+    return 0 if here else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:3])))
