@@ -1,0 +1,132 @@
+"""Records the histories that `test_replay.py` replays: `pytest tests/workflows/record.py`, before a release.
+
+They are recorded from released code and committed; a history of an older release is never recorded anew.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from sluicegate import __version__, temporal
+
+FOLDER = Path(__file__).parent / "histories" / f"v{__version__}"
+Eventually = Callable[..., Awaitable[Any]]
+
+
+async def _reach(eventually: Eventually, subject: Any, key: str, value: str) -> None:
+    async def there() -> bool:
+        return bool((await subject.ask())["status"][key] == value)
+
+    await eventually(there)
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """A server that leaves it to the workflow when to begin a new history."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
+        plugins=[temporal.PLUGIN],
+        search_attributes=list(temporal.SEARCH_ATTRIBUTES),
+        dev_server_log_level="error",
+    ) as environment:
+        yield environment
+
+
+async def _save(subject: Any, scenario: str, run_id: str | None = None) -> None:
+    handle = subject.client.get_workflow_handle(subject.handle.id, run_id=run_id)
+    history = (await handle.fetch_history()).to_json_dict()
+    recorded = json.dumps({"workflow_id": subject.handle.id, "history": history}, indent=1)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    anonymous = re.sub(r"\d+@[\w.-]+", "worker", recorded)
+    (FOLDER / f"{scenario}.json").write_text(anonymous + "\n")
+
+
+async def test_started_and_stopped(running: Any, eventually: Eventually) -> None:
+    await running.tell("pause")
+    await _reach(eventually, running, "deployment_status", "Paused")
+    await running.tell("resume")
+    await _reach(eventually, running, "deployment_status", "Running")
+    await running.tell("stop", force=True)
+    await _reach(eventually, running, "deployment_status", "Stopped")
+    await running.tell("clear")
+    await _reach(eventually, running, "storage_status", "Cleared")
+    await _save(running, "started-and-stopped")
+
+
+async def test_early_start(create: Any, script: Any, eventually: Eventually) -> None:
+    subject = await create(script=script(compile_gate=asyncio.Event()))
+    await subject.tell("start", initial="Paused")
+    subject.script.compile_gate.set()
+    await _reach(eventually, subject, "deployment_status", "Paused")
+    await _save(subject, "early-start")
+
+
+async def test_failed_compile(create: Any, script: Any, eventually: Eventually) -> None:
+    scripted = script(compile_gate=asyncio.Event())
+    sql = {"exit_code": 1, "messages": [{"warning": False, "message": "no such table"}]}
+    scripted.outcome = scripted.outcome.model_copy(update={"sql_compilation": sql, "plan": None})
+    subject = await create(script=scripted)
+    await subject.tell("start")
+    scripted.compile_gate.set()
+    await _reach(eventually, subject, "program_status", "SqlError")
+    await _save(subject, "failed-compile")
+
+
+async def test_failed_provision(create: Any, script: Any, eventually: Eventually) -> None:
+    error = ApplicationError("exit code 3", type="ProvisionRejected", non_retryable=True)
+    subject = await create(script=script(provision_error=error))
+    await subject.tell("start")
+
+    async def failed() -> bool:
+        status = (await subject.ask())["status"]
+        return status["deployment_status"] == "Stopped" and bool(status["deployment_error"])
+
+    await eventually(failed)
+    await _save(subject, "failed-provision")
+
+
+async def test_stop_while_provisioning(create: Any, script: Any, eventually: Eventually) -> None:
+    subject = await create(script=script(provision_gate=asyncio.Event()))
+    await subject.tell("start")
+
+    async def begun() -> bool:
+        return bool(subject.script.provisioned)
+
+    await eventually(begun)
+    await subject.tell("stop", force=True)
+    await _reach(eventually, subject, "deployment_status", "Stopped")
+    subject.script.provision_gate.set()
+    await _save(subject, "stop-while-provisioning")
+
+
+@pytest.mark.parametrize("scenario", ["continued-before", "continued-after"])
+async def test_continued_in_the_middle(running: Any, eventually: Eventually, scenario: str) -> None:
+    first_run = (await running.handle.describe()).run_id
+
+    async def renewed() -> bool:
+        await running.tell("start", request_id=str(uuid4()))
+        return bool((await running.handle.describe()).run_id != first_run)
+
+    await eventually(renewed)
+    await running.tell("stop", force=True)
+    await _reach(eventually, running, "deployment_status", "Stopped")
+    await _save(running, scenario, first_run if scenario == "continued-before" else None)
+
+
+async def test_edited_renamed_deleted(create: Any, eventually: Eventually) -> None:
+    subject = await create("before")
+    await subject.edit(description="described")
+    await subject.edit(name="after")
+    await _save(subject, "renamed")
+    subject.handle = subject.client.get_workflow_handle(f"pipeline/{subject.tenant_id}/after")
+    await subject.delete()
+    await _save(subject, "deleted")

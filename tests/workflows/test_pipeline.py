@@ -1,0 +1,247 @@
+"""One pipeline's workflow on a real server with a fake host: verbs, outcomes, projection."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.exceptions import ApplicationError
+
+from sluicegate import errors
+from sluicegate.lifecycle.effects import Failure
+from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle.values import Packed
+
+Eventually = Callable[..., Awaitable[Any]]
+
+
+async def reaches(eventually: Eventually, subject: Any, status: str) -> None:
+    """Wait for a deployment status."""
+
+    async def there() -> bool:
+        return bool(await subject.status() == status)
+
+    await eventually(there)
+
+
+async def test_a_start_deploys_and_shows_in_memo_and_search_attributes(
+    running: Any, eventually: Eventually
+) -> None:
+    memo = await running.memo()
+    assert memo["status"]["deployment_status"] == "Running"
+    assert memo["status"]["deployment_desired_status"] == "Running"
+    assert memo["location"] == "127.0.0.1:9"
+
+    async def listed() -> bool:
+        query = f'PipelineTenant="{running.tenant_id}" AND PipelineStatus="Running"'
+        return [w.id async for w in running.client.list_workflows(query)] == [running.handle.id]
+
+    await eventually(listed)
+
+
+async def test_pause_and_resume_steer_the_process(running: Any, eventually: Eventually) -> None:
+    receipt = await running.tell("pause")
+    assert receipt["info"] == "Pipeline transitioning from Running to Paused"
+    await reaches(eventually, running, "Paused")
+    await running.tell("resume")
+    await reaches(eventually, running, "Running")
+    events = await running.handle.query("events")
+    seen = [e["deployment_runtime_status"] for e in reversed(events) if e["deployment_runtime_status"]]
+    assert seen == ["Initializing", "Running", "Paused", "Running"]
+
+
+async def test_a_forced_stop_ends_the_process_and_a_clear_frees_the_storage(
+    running: Any, eventually: Eventually
+) -> None:
+    await running.tell("stop", force=True)
+    await reaches(eventually, running, "Stopped")
+    assert running.script.live == set()
+    await running.tell("clear")
+
+    async def cleared() -> bool:
+        return bool((await running.ask())["status"]["storage_status"] == "Cleared")
+
+    await eventually(cleared)
+
+
+async def test_a_graceful_stop_suspends_first(running: Any, eventually: Eventually) -> None:
+    receipt = await running.tell("stop")
+    assert receipt["info"] == "Pipeline is suspending"
+    await reaches(eventually, running, "Stopped")
+    status = (await running.ask())["status"]
+    assert status["deployment_error"] is None
+
+
+async def test_an_early_start_waits_for_the_compiler(
+    create: Any, script: Any, eventually: Eventually
+) -> None:
+    subject = await create(script=script(compile_gate=asyncio.Event()))
+    assert (await subject.tell("start", initial="Paused"))["code"] is None
+    status = (await subject.ask())["status"]
+    assert (status["deployment_status"], status["deployment_desired_status"]) == ("Stopped", "Paused")
+    subject.script.compile_gate.set()
+    await reaches(eventually, subject, "Paused")
+
+
+async def test_a_program_in_error_gives_an_early_start_up(
+    create: Any, script: Any, eventually: Eventually
+) -> None:
+    scripted = script(compile_gate=asyncio.Event())
+    message = {"warning": False, "message": "no such table"}
+    scripted.outcome = scripted.outcome.model_copy(
+        update={"sql_compilation": {"exit_code": 1, "messages": [message]}, "plan": None}
+    )
+    subject = await create(script=scripted)
+    await subject.tell("start")
+    scripted.compile_gate.set()
+
+    async def refused() -> bool:
+        return bool((await subject.ask())["status"]["deployment_error"])
+
+    await eventually(refused)
+    status = (await subject.ask())["status"]
+    assert status["deployment_error"]["error_code"] == "StartFailedDueToFailedCompilation"
+    assert "no such table" in status["deployment_error"]["message"]
+    assert status["deployment_desired_status"] == "Stopped"
+    assert status["program_status"] == "SqlError"
+    refusal = await subject.tell("start", dismiss_error=True)
+    assert refusal["code"] == "CannotStartWithCompilationError"
+
+
+async def test_a_rejected_provision_ends_stopped_with_its_error(
+    create: Any, script: Any, eventually: Eventually
+) -> None:
+    error = ApplicationError("exit code 3", type="ProvisionRejected", non_retryable=True)
+    subject = await create(script=script(provision_error=error))
+    await subject.tell("start")
+
+    async def failed() -> bool:
+        status = (await subject.ask())["status"]
+        return status["deployment_status"] == "Stopped" and bool(status["deployment_error"])
+
+    await eventually(failed)
+    problem = (await subject.ask())["status"]["deployment_error"]
+    assert problem["error_code"] == "RunnerProvisionError"
+    assert "exit code 3" in problem["message"]
+
+
+async def test_a_stop_calls_off_a_provision_at_once(create: Any, script: Any, eventually: Eventually) -> None:
+    subject = await create(script=script(provision_gate=asyncio.Event()))
+    await subject.tell("start")
+
+    async def begun() -> bool:
+        return bool(subject.script.provisioned)
+
+    await eventually(begun)
+    await subject.tell("stop", force=True)
+    await reaches(eventually, subject, "Stopped")
+    subject.script.provision_gate.set()
+    assert subject.script.fenced == 1
+    await subject.tell("start")
+    await reaches(eventually, subject, "Running")
+    assert subject.script.live == {2}
+
+
+async def test_a_crash_shows_and_is_not_restarted(running: Any, eventually: Eventually) -> None:
+    boom = Failure(message="it fell over", error_code="RuntimeError.WorkerPanic")
+    running.script.say(RuntimeStatus.RUNNING, RuntimeDesired.RUNNING, fatal=boom)
+    await reaches(eventually, running, "Stopped")
+    status = (await running.ask())["status"]
+    assert status["deployment_error"] == boom.model_dump()
+    assert status["deployment_desired_status"] == "Stopped"
+
+
+async def test_a_failing_deprovision_is_retried_and_says_why(running: Any, eventually: Eventually) -> None:
+    running.script.deprovision_failures = 3
+    await running.tell("stop", force=True)
+
+    async def explained() -> bool:
+        details = (await running.descriptor())["deployment_resources_status_details"]
+        return details is not None and details.get("reason") == "the disk is full"
+
+    await eventually(explained)
+    assert await running.status() == "Stopping"
+    await reaches(eventually, running, "Stopped")
+
+
+async def test_an_edit_is_applied_once_and_compiles_again(create: Any, eventually: Eventually) -> None:
+    subject = await create()
+    code = Packed.of_json({"program_code": "CREATE TABLE t (a INT);"})
+    answer = await subject.edit(texts=code, request_id="once")
+    again = await subject.edit(texts=code, request_id="once")
+    assert answer["program_code"] == again["program_code"] == "CREATE TABLE t (a INT);"
+    assert answer["version"] == again["version"] == 2
+
+    async def compiled() -> bool:
+        status = (await subject.ask())["status"]
+        return bool((status["program_status"], status["program_version"]) == ("Success", 2))
+
+    await eventually(compiled)
+
+
+async def test_a_refused_edit_leaves_no_history(running: Any) -> None:
+    async def events() -> int:
+        return int((await running.handle.describe()).history_length)
+
+    before = await events()
+    runtime_config = (await running.descriptor())["runtime_config"]
+    with pytest.raises(errors.UpdateRestrictedToStopped):
+        await running.edit(runtime_config={**runtime_config, "workers": 3})
+    assert await events() == before
+
+
+async def test_a_rename_moves_the_pipeline_and_a_taken_name_changes_nothing(
+    create: Any, eventually: Eventually
+) -> None:
+    subject = await create("old")
+    await create("taken")
+    with pytest.raises(errors.DuplicateName):
+        await subject.edit(name="taken")
+    assert (await subject.ask())["status"]["name"] == "old"
+    answer = await subject.edit(name="new")
+    assert (answer["name"], answer["id"]) == ("new", subject.id)
+
+    async def closed() -> bool:
+        return (await subject.handle.describe()).status is WorkflowExecutionStatus.COMPLETED
+
+    await eventually(closed)
+    renamed = subject.client.get_workflow_handle(f"pipeline/{subject.tenant_id}/new")
+    subject.handle = renamed
+    await subject.tell("start")
+    await reaches(eventually, subject, "Running")
+
+
+async def test_a_delete_frees_the_name_and_leaves_a_clean_up(create: Any, eventually: Eventually) -> None:
+    subject = await create()
+    await subject.tell("start")
+    with pytest.raises(errors.DeleteRestrictedToFullyStopped):
+        await subject.delete()
+    await reaches(eventually, subject, "Running")
+    await subject.tell("stop", force=True)
+    await reaches(eventually, subject, "Stopped")
+    await subject.tell("clear")
+
+    async def deleted() -> bool:
+        await subject.delete()
+        return True
+
+    await eventually(deleted)
+    again = await create()
+    assert again.id != subject.id
+
+    async def removed() -> bool:
+        return bool(subject.script.removed)
+
+    await eventually(removed)
+
+
+async def test_an_idle_pipeline_adds_no_history(running: Any, eventually: Eventually) -> None:
+    running.script.look.set()
+
+    async def looked() -> bool:
+        return not running.script.look.is_set()
+
+    before = (await running.handle.describe()).history_length
+    await eventually(looked)
+    assert (await running.handle.describe()).history_length == before
