@@ -237,13 +237,8 @@ async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeH
     """A worker whose host is the fake one."""
     client = temporal_server.client
     host = FakeHost(client)
-    doing: list[Callable[..., Any]] = [
-        host.provision,
-        host.steer,
-        host.deprovision,
-        host.clear_storage,
-        host.remove,
-    ]
+    steering: list[Callable[..., Any]] = [host.provision, host.steer, host.deprovision]
+    removing: list[Callable[..., Any]] = [host.clear_storage, host.remove]
     async with AsyncExitStack() as workers:
         queues: dict[str, list[Callable[..., Any]]] = {
             temporal.EFFECTS: [host.compile, host.bind],
