@@ -1,0 +1,47 @@
+"""The commands, gathered under one name."""
+
+from typing import Annotated
+
+import typer
+
+from sluicegate.cli import data, development, pipelines, verbs
+from sluicegate.cli.session import CURRENT, Reporting, Session
+
+EXAMPLES = """
+\b
+Examples:
+  sluicegate dev                                    run everything on this machine
+  sluicegate create flights flights.sql             create a pipeline from a SQL file
+  sluicegate start flights                          start it and wait until it runs
+  sluicegate ingest flights arrivals arrivals.csv   send rows to one of its tables
+  sluicegate query flights 'SELECT * FROM delays'   look at a view
+  sluicegate stop flights                           take a checkpoint and stop
+
+Each command explains itself: sluicegate COMMAND --help
+"""
+
+app = typer.Typer(
+    cls=Reporting,
+    help="Durable SQL pipelines: create, run, watch and query them.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def options(
+    url: Annotated[
+        str, typer.Option(envvar="SLUICEGATE_URL", help="Address of the API.")
+    ] = "http://127.0.0.1:8080",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="SLUICEGATE_API_KEY", help="Key, where the API wants one.")
+    ] = None,
+) -> None:
+    """Durable SQL pipelines: create, run, watch and query them."""
+    CURRENT.set(Session(url, api_key))
+
+
+for register in (development.register, pipelines.register, verbs.register, data.register):
+    register(app)

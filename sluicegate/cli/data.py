@@ -1,0 +1,88 @@
+"""`ingest`, `query`, `logs`: what goes into a pipeline and what comes out."""
+
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import IO, Annotated
+
+import typer
+
+from sluicegate.cli.session import Json, Name, connect, print_json
+
+BATCH = 1 << 20
+"""Bytes of rows in one request: small enough to show progress, large enough to cost nothing."""
+SETTLE_WITHIN = 120.0
+
+
+class Form(StrEnum):
+    """How rows are written down."""
+
+    JSON = "json"
+    CSV = "csv"
+
+
+def ingest(
+    name: Name,
+    table: Annotated[str, typer.Argument(help="Name of the table.")],
+    rows: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="FILE", help="File with rows; - reads the input.")
+    ],
+    form: Annotated[
+        Form | None, typer.Option("--format", help="How they are written; else by the file's ending.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Send them also while it is paused.")] = False,
+) -> None:
+    """Send rows to a table and wait until they are processed.
+
+    A JSON file has one row on each line; a CSV file has the columns in the table's order and no header
+    (tail -n +2 removes one).
+    """
+    chosen = form or (Form.CSV if rows.name.endswith(".csv") else Form.JSON)
+    query = {"format": chosen.value, "force": force}
+    if chosen is Form.JSON:
+        query |= {"update_format": "raw", "array": False}
+    sent, token = 0, None
+    with connect() as client:
+        for batch in _batches(rows):
+            token = client.ingest(name, table, batch, **query)
+            sent += len(batch)
+        # While it is paused, forced rows wait inside for the resume.
+        deadline = time.monotonic() + SETTLE_WITHIN
+        while token and not force and not client.completed(name, token) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    typer.echo(f"{sent:,} bytes of rows sent to {table}")
+
+
+def query(
+    name: Name,
+    sql: Annotated[str, typer.Argument(help="A SELECT over tables and views that are materialized.")],
+    as_json: Json = False,
+) -> None:
+    """Ask a running or paused pipeline a question."""
+    with connect() as client:
+        if as_json:
+            print_json(client.query(name, sql))
+        else:
+            typer.echo(client.query_text(name, sql).rstrip("\n"))
+
+
+def logs(
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written next.")] = False,
+) -> None:
+    """Print the log of a pipeline, whatever its status."""
+    with connect() as client:
+        for line in client.logs(name, follow=follow):
+            typer.echo(line)
+
+
+def _batches(file: IO[bytes]) -> Iterator[bytes]:
+    """Cut a file into requests, between two lines."""
+    while batch := file.readlines(BATCH):
+        yield b"".join(batch)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (ingest, query, logs):
+        app.command()(command)

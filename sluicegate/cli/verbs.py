@@ -1,0 +1,93 @@
+"""`start`, `stop`, `pause`, `resume`, `clear`: what a pipeline is told to do."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sluicegate.cli.session import Json, Name, Timeout, Wait, connect, print_pipeline, waiting
+
+if TYPE_CHECKING:
+    from sluicegate.client import Client, Pipeline
+
+
+def start(
+    name: Name,
+    paused: Annotated[bool, typer.Option("--paused", help="Start without taking input.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = 120,
+    as_json: Json = False,
+) -> None:
+    """Start a pipeline, from its newest checkpoint where it has one."""
+    from sluicegate.cli.arrival import reached
+
+    initial = "paused" if paused else "running"
+    with connect() as client:
+        client.start(name, initial=initial)
+        _follow(client, name, reached(initial.title()) if wait else None, seconds=timeout, as_json=as_json)
+
+
+def stop(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Stop at once, without a checkpoint.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = 120,
+    as_json: Json = False,
+) -> None:
+    """Take a checkpoint and stop a pipeline; --force stops it at once, from every state."""
+    from sluicegate.cli import arrival
+
+    # A forced stop has arrived when nothing runs, whatever error the deployment had before.
+    done = (lambda seen: seen.stopped) if force else arrival.stopped
+    with connect() as client:
+        client.stop(name, force=force)
+        _follow(client, name, done if wait else None, seconds=timeout, as_json=as_json)
+
+
+def pause(name: Name, wait: Wait = True, timeout: Timeout = 120, as_json: Json = False) -> None:
+    """Pause the input of a running pipeline; its views still answer."""
+    from sluicegate.cli.arrival import reached
+
+    with connect() as client:
+        client.pause(name)
+        _follow(client, name, reached("Paused") if wait else None, seconds=timeout, as_json=as_json)
+
+
+def resume(name: Name, wait: Wait = True, timeout: Timeout = 120, as_json: Json = False) -> None:
+    """Resume the input of a paused pipeline."""
+    from sluicegate.cli.arrival import reached
+
+    with connect() as client:
+        client.resume(name)
+        _follow(client, name, reached("Running") if wait else None, seconds=timeout, as_json=as_json)
+
+
+def clear(name: Name, wait: Wait = True, timeout: Timeout = 120, as_json: Json = False) -> None:
+    """Remove the data and checkpoints of a stopped pipeline."""
+    from sluicegate.cli.arrival import cleared
+
+    with connect() as client:
+        client.clear(name)
+        _follow(client, name, cleared if wait else None, seconds=timeout, as_json=as_json)
+
+
+def _follow(
+    client: "Client",
+    name: str,
+    done: "Callable[[Pipeline], bool] | None",
+    *,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Wait until it is done, where that is wanted, and say where the pipeline stands."""
+    if done is None:
+        pipeline = client.pipeline(name)
+    else:
+        pipeline = waiting(name, lambda: client.wait(name, done, seconds=seconds))
+    print_pipeline(pipeline, as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (start, stop, pause, resume, clear):
+        app.command()(command)
