@@ -15,7 +15,7 @@ _KILL_BOUND = 10.0
 """Seconds for killed processes to be gone; the kernel needs longer only for one that hangs in a device."""
 
 _EXIT_BOUND = 1.0
-"""Seconds for a shim to write down what it has seen."""
+"""Seconds for a shim to write down what it has seen, and to end."""
 
 
 async def end(folder: Folder, generation: int, *, grace: float) -> bool:
@@ -28,7 +28,7 @@ async def end(folder: Folder, generation: int, *, grace: float) -> bool:
         await _ask(recorded, grace)
     await _make_sure(folder, generation, recorded)
     if recorded:
-        await exit_recorded(folder, recorded)
+        await _until(lambda: not recorded.watched, within=_EXIT_BOUND)
     return True
 
 

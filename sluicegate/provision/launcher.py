@@ -1,7 +1,7 @@
 """The last step before a pipeline's program: take the lock, read the fence once more, only then become it.
 
-The shim runs this file as a script with a bare interpreter (`python -I -S launcher.py FOLDER ATTEMPT`), so it
-needs the standard library alone; the provisioner imports the small readers and writers of the folder from
+The shim runs `main` in a bare interpreter without our package (`python -I -S`), so this file needs the
+standard library alone, and little of it. The provisioner imports the readers and writers of the folder from
 here, which keeps one definition of what lies on the disk.
 
 Why nothing else may start a program (I2): a worker can be frozen after any check that it made. Here every
@@ -21,7 +21,6 @@ import fcntl
 import json
 import os
 import resource
-import shutil
 import signal
 import sys
 import time
@@ -174,7 +173,10 @@ def _own(path: Path, uid: int | None) -> None:
 def _furnish(folder: Path, attempt: str, spec: dict[str, Any]) -> Path:
     """Make the working directory of this generation, and the storage where the pipeline has one."""
     runs = folder / "run"
-    shutil.rmtree(runs, ignore_errors=True)
+    if runs.exists():
+        import shutil
+
+        shutil.rmtree(runs, ignore_errors=True)
     working = runs / str(spec["control"]["generation"])
     runs.mkdir(mode=spec["passage"], exist_ok=True)
     working.mkdir(mode=0o700)
@@ -266,7 +268,3 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"the program could not be started: {error}\n")
         return 127
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -58,7 +58,12 @@ from sluicegate.provision.users import Users
 _log = structlog.get_logger(__name__)
 
 _SHIM = Path(__file__).with_name("shim.sh")
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+
+# Imported rather than run as a script, so that its compiled form is used: 8 ms of what a user waits for.
+_LAUNCH = (
+    f"import sys; sys.path.append({str(_SHIM.parent)!r}); "
+    "import launcher; sys.exit(launcher.main(sys.argv[1:]))"
+)
 
 _START_BOUND = 15.0
 """Seconds for a launcher to take the lock and record itself, which takes 40 ms on an idle host."""
@@ -204,6 +209,8 @@ class ProcessProvisioner:
         folder.furnish(self._users.passage)
         labels = labels_of(folder.pipeline_id, deployment.name)
         folder.log.say(f"provisioning deployment {deployment.deployment_id}, generation {generation}", labels)
+        if ignored := spec.ignored(deployment):
+            folder.log.say(f"env may not set {', '.join(ignored)}: left out", labels, level="WARN")
         working = folder.root / "run" / str(generation)
         attempt = f"{generation}.{uuid4().hex[:12]}"
         told = {
@@ -286,7 +293,7 @@ def _already_started(folder: Folder, generation: int) -> bool:
 
 def _start_shim(folder: Folder, attempt: str, cookie: str, labels: str) -> None:
     """Start the shim; the shell that we wait for has left it behind when it returns."""
-    start = [sys.executable, "-I", "-S", str(_LAUNCHER), str(folder.root), attempt]
+    start = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(folder.root), attempt]
     log = folder.log.open(labels)
     try:
         subprocess.run(

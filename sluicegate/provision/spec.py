@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import sluicegate
 from sluicegate.lifecycle.effects import Deployment
@@ -71,7 +72,7 @@ def stores(deployment: Deployment) -> bool:
 
 def cookie(deployment: Deployment) -> str:
     """Name the deployment in the environment of its processes."""
-    return f"{deployment.pipeline_id}/{deployment.generation}"
+    return f"{UUID(deployment.pipeline_id)}/{deployment.generation}"
 
 
 def environment(deployment: Deployment, command: Sequence[str], working: Path) -> dict[str, str]:
@@ -86,6 +87,11 @@ def environment(deployment: Deployment, command: Sequence[str], working: Path) -
     found |= {"PATH": found.get("PATH", os.defpath), "HOME": str(working), COOKIE: cookie(deployment)}
     found.setdefault("LANG", "C.UTF-8")
     return found | interpreter(command)
+
+
+def ignored(deployment: Deployment) -> list[str]:
+    """Name the variables that a pipeline's configuration sets in vain."""
+    return sorted(name for name in deployment.runtime_config.get("env") or {} if not may_set(name))
 
 
 def may_set(name: str) -> bool:

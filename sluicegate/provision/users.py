@@ -22,7 +22,12 @@ _log = structlog.get_logger(__name__)
 _FIRST, _COUNT = 1_879_048_192, 268_000_000
 
 _TRIAL = "import importlib, os, sys; importlib.import_module(sys.argv[1]); os.stat(sys.argv[2])"
-_TRIAL_SHELL = 'cd "$2" && command -v "$1" >/dev/null && { test -z "$3" || test -r "$3"; }'
+_TRIAL_SHELL = """
+no() { echo "$1" >&2; exit 1; }
+cd "$2" || exit 1
+command -v "$1" >/dev/null || no "$1 cannot be run"
+test -z "$3" || test -r "$3" || no "$3 cannot be read"
+"""
 _TRIAL_LIMIT = 20.0
 
 

@@ -106,6 +106,7 @@ async def test_the_program_is_given_what_it_needs_and_nothing_else(
     assert "/tmp" not in seen["environment"].get("PYTHONPATH", "").split(":")
     assert not {"WORKER_SECRET", "LD_PRELOAD"} & seen["environment"].keys()
     assert set(seen["descriptors"]) == {"/dev/null", str(root / "pipeline.log"), str(root / "lock")}
+    assert "WARN provision: env may not set HOME, LD_PRELOAD, PYTHONPATH" in _log(home, deployment)
     assert seen["no_new_privileges"] == 1
     assert seen["session"] == seen["pid"]
     assert seen["ignored"] & 1 << (signal.SIGTERM - 1) == 0
@@ -192,6 +193,18 @@ async def test_a_program_that_cannot_be_run_ends_with_the_reason(
     ended = await until(lambda: provisioner.check(deployment_of()))
     assert ended.exit_code == 127
     assert "could not be started" in ended.log_tail[-1]
+
+
+async def test_a_start_that_could_not_be_prepared_may_be_tried_again(home: Path, deployment_of: Any) -> None:
+    provisioner = ProcessProvisioner(home, "host-1", COMMAND, ProcessSettings(own_users=False))
+    root = home / "pipelines" / deployment_of().pipeline_id
+    root.mkdir(parents=True)
+    (root / "run").write_text("a file where a folder belongs")
+    with pytest.raises(ProvisionError):
+        await provisioner.provision(deployment_of(), TOKEN)
+    assert await provisioner.check(deployment_of()) is None
+    (root / "run").unlink()
+    await provisioner.provision(deployment_of(), TOKEN)
 
 
 async def test_an_id_that_is_a_path_is_rejected(process: ProcessProvisioner, deployment_of: Any) -> None:
@@ -495,7 +508,7 @@ def _launchers(folder: Folder) -> list[int]:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             told = Path(f"/proc/{name}/cmdline").read_bytes() if name.isdigit() else b""
-            if b"launcher.py" in told and folder.pipeline_id.encode() in told and b"shim.sh" not in told:
+            if b"import launcher" in told and folder.pipeline_id.encode() in told and b"shim.sh" not in told:
                 opened = [os.readlink(f"/proc/{name}/fd/{n}") for n in os.listdir(f"/proc/{name}/fd")]
                 if str(folder.root / "lock") in opened:
                     found.append(int(name))
