@@ -14,7 +14,7 @@ from sluicegate.engine import dialect
 from sluicegate.engine.columntypes import quote
 from sluicegate.engine.errors import EngineError, query_failed
 from sluicegate.engine.plan import Plan, Relation, Table
-from sluicegate.engine.relations import Unreachable, exact, localize
+from sluicegate.engine.relations import QUERIES, Unreachable, exact, localize, name_columns
 
 FORMATS = ("text", "json")
 ALLOWED = "only SELECT, VALUES and INSERT INTO a table are allowed"
@@ -68,8 +68,9 @@ def _statement(tree: exp.Expr, plan: Plan) -> Statement:
     try:
         if isinstance(tree, exp.Insert):
             return _insert(tree, plan, physical)
-        if isinstance(tree, exp.Query):
+        if isinstance(tree, QUERIES):
             localize(tree, physical)
+            name_columns(tree, lambda _, node: node.sql(dialect="duckdb").lower())
             return Select(tree.sql(dialect="duckdb", identify=True))
     except Unreachable as error:
         raise query_failed(str(error)) from error
@@ -85,7 +86,7 @@ def _insert(tree: exp.Insert, plan: Plan, physical: Callable[[str], str | None])
     if table is None:
         raise query_failed(f"table '{name}' not found")
     extras = {key for key, value in tree.args.items() if value} - {"this", "expression"}
-    if extras or not isinstance(tree.expression, exp.Query):
+    if extras or not isinstance(tree.expression, QUERIES):
         raise query_failed("an INSERT has the form INSERT INTO table [(columns)] query")
     columns = tuple(exact(part) for part in listed) or tuple(column.name for column in table.columns)
     known = {column.name for column in table.columns}
@@ -185,8 +186,6 @@ def _as_json(column: str, kind: str) -> str:
     """Write a column so that JSON keeps its value: the rules of the contract, by type."""
     if kind in ("FLOAT", "DOUBLE"):  # JSON has no NaN; a REAL keeps its own digits
         return f"CASE WHEN isfinite({column}) THEN CAST(CAST({column} AS VARCHAR) AS JSON) END"
-    if kind == "DECIMAL" or kind.startswith("DECIMAL("):  # with all digits of its scale
-        return f"CAST(CAST({column} AS VARCHAR) AS JSON)"
     if kind.startswith("TIMESTAMP"):
         return f"replace(CAST({column} AS VARCHAR), ' ', 'T')"
     if kind == "JSON":

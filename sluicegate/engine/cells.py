@@ -196,7 +196,7 @@ def _refuse() -> list[int]:
 
 
 def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=float)
+    text = json.dumps(value, ensure_ascii=False, default=float, separators=(",", ":"))
     return _text(text)
 
 

@@ -13,7 +13,7 @@ from sluicegate.engine.declaration import TableReader, create_table
 from sluicegate.engine.dialect import Source, Span, Statement
 from sluicegate.engine.messages import CONNECTOR_ERROR, NOT_IMPLEMENTED, PARSE_ERROR, Message, ProgramError
 from sluicegate.engine.plan import Plan, Table, View
-from sluicegate.engine.relations import Unreachable, exact, localize, physical_name
+from sluicegate.engine.relations import QUERIES, Unreachable, exact, localize, name_columns, physical_name
 from sluicegate.protocol import CompileRequest, CompileResponse
 
 ALLOWED = "A program consists of CREATE TABLE, CREATE VIEW and CREATE TYPE statements"
@@ -143,11 +143,11 @@ class Compiler:
         target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         name, quoted, physical = self._name(target)
         query = tree.expression
-        if not isinstance(query, exp.Query):
+        if not isinstance(query, QUERIES):
             raise ProgramError("CREATE VIEW needs a query after AS", self.source.of(statement.original))
         quoted_columns = _quoted_names(query)
         listed = [part.find(exp.Identifier) for part in getattr(tree.this, "expressions", [])]
-        _name_expressions(query)
+        name_columns(query, lambda index, _: f"EXPR${index}")
         self._localize(query, statement)
         head = f"CREATE OR REPLACE VIEW {quote(physical)} "
         if listed:
@@ -305,27 +305,13 @@ def _position(span: Span) -> dict[str, int]:
     }
 
 
-def _quoted_names(query: exp.Query) -> set[str]:
+def _quoted_names(query: exp.Expr) -> set[str]:
     names = set()
-    for selected in query.selects:
+    for selected in query.selects if isinstance(query, exp.Query) else ():
         identifier = selected.args.get("alias") or selected.this
         if isinstance(identifier, exp.Identifier) and identifier.args.get("quoted"):
             names.add(identifier.name)
     return names
-
-
-def _name_expressions(query: exp.Query) -> None:
-    """Name the columns without a name as the Calcite family does: EXPR$0, EXPR$1 and so on."""
-    first = query
-    while isinstance(first, exp.SetOperation | exp.Subquery):
-        first = first.this
-    if not isinstance(first, exp.Select):
-        return
-    for index, selected in enumerate(first.selects):
-        named = isinstance(selected, exp.Alias | exp.Star | exp.Column | exp.Aliases)
-        if not named and not selected.is_star:
-            name = exp.Identifier(this=f"EXPR${index}", quoted=True)
-            selected.replace(exp.Alias(this=selected.copy(), alias=name))
 
 
 def _first_line(error: Exception) -> str:

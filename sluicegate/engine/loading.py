@@ -7,6 +7,7 @@ A table without a key holds equal rows as often as they were inserted and not de
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -50,6 +51,7 @@ class Loader:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._staged: set[str] = set()
 
     def load(self, table: Table, changes: list[Change], *, pandas: bool) -> Loaded:
         """Apply all changes that fit; those that do not, with the rest of their chunk, are reported."""
@@ -88,12 +90,14 @@ class Loader:
         try:
             records = write()
             run(f'UPDATE "{STEPS}" SET steps = steps + 1, records = records + {records}')
-            for name in ("~in", "~out", "~net"):
-                run(f'DROP TABLE IF EXISTS temp."{name}"')
+            while self._staged:
+                run(f'DROP TABLE temp."{self._staged.pop()}"')
+            run("COMMIT")
         except BaseException:
-            run("ROLLBACK")
+            self._staged.clear()
+            with suppress(duckdb.Error):  # a COMMIT that failed has rolled back by itself
+                run("ROLLBACK")
             raise
-        run("COMMIT")
 
     def _apply(self, table: Table, changes: list[Change], *, pandas: bool) -> int:
         for signature, group in groupby(changes, _signature):
@@ -113,7 +117,8 @@ class Loader:
             ("~out", deletes, _keys(table) or _all(table), bool(table.primary_key)),
         ):
             try:
-                self._stage(name, rows, columns, strict=strict, pandas=pandas)
+                if rows or name == "~in":
+                    self._stage(name, rows, columns, strict=strict, pandas=pandas)
             except _Rejected as error:
                 rejected |= error.errors
         if rejected:
@@ -147,10 +152,11 @@ class Loader:
         """Sum what is inserted and deleted of each row: within a step their order means nothing."""
         columns = _all(table)
         places = _places(columns)
-        self._run(
-            f'CREATE TEMP TABLE "~net" AS SELECT row_number() OVER () AS id, * FROM '
+        self._make(
+            "~net",
+            f"SELECT row_number() OVER () AS id, * FROM "
             f'(SELECT {places}, sum(w)::BIGINT AS w FROM (SELECT {places}, 1 AS w FROM temp."~in" '
-            f'UNION ALL SELECT {places}, -1 FROM temp."~out") GROUP BY ALL HAVING sum(w) <> 0)'
+            f'UNION ALL SELECT {places}, -1 FROM temp."~out") GROUP BY ALL HAVING sum(w) <> 0)',
         )
         self._run(
             f"INSERT INTO {_name(table)} SELECT {places} FROM "
@@ -190,7 +196,7 @@ class Loader:
             for index, complaint in encoded.wrong.items():
                 wrong.setdefault(index, (column, complaint))
         if not wrong:
-            self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {_staging(columns)}', [_order(rows), *texts])
+            self._make(name, _staging(columns), [_order(rows), *texts])
             wrong = self._misfits(name, rows, columns)
         if wrong:
             raise _Rejected(_errors(rows, wrong))
@@ -218,9 +224,9 @@ class Loader:
             given[column.name] = cells.cast(column, raw)
         values = ", ".join(f"{given[column.name]} AS c{i}" for i, column in _all(table))
         aliases = ", ".join(f"x{i}" for i in range(len(names)))
-        self._run(
-            f'CREATE OR REPLACE TEMP TABLE "~in" AS SELECT row_number() OVER () AS n, {values} '
-            f"FROM ({query}) AS q({aliases})",
+        self._make(
+            "~in",
+            f"SELECT row_number() OVER () AS n, {values} FROM ({query}) AS q({aliases})",
             texts,
         )
         for place, column in _all(table):
@@ -228,6 +234,11 @@ class Loader:
                 missing = self._rows(f'SELECT count(*) FROM temp."~in" WHERE c{place} IS NULL')
                 if missing[0][0]:
                     raise NotNull(f"column '{column.name}' is NOT NULL")
+
+    def _make(self, name: str, query: str, parameters: Sequence[str] = ()) -> None:
+        """Make a staging table, which lives until the end of the transaction."""
+        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {query}', parameters)
+        self._staged.add(name)
 
     def _run(self, sql: str, parameters: Sequence[str] = ()) -> None:
         self._connection.execute(sql, list(parameters))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from sluicegate.engine.cells import shorten
 from sluicegate.engine.errors import EngineError
@@ -27,8 +27,7 @@ class Format:
     flavor: str = "default"
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One change of a table. Changes of one chunk are taken or refused together."""
 
     op: str

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 TABLE_FUNCTIONS = (exp.Unnest, exp.Explode, exp.GenerateSeries, exp.ExplodingGenerateSeries)
 TABLE_FUNCTION_NAMES = {"unnest", "range", "generate_series"}
+QUERIES = (exp.Query, exp.Values)
 WRITES = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Attach, exp.Copy, exp.Pragma)
 
 Physical = Callable[[str], str | None]
@@ -41,7 +42,7 @@ def localize(query: exp.Expr, physical: Physical) -> None:
     for identifier in query.find_all(exp.Identifier):
         identifier.set("this", exact(identifier))
     for write in query.find_all(*WRITES):
-        if not isinstance(write, exp.Query):
+        if not isinstance(write, QUERIES):
             raise Unreachable("A query may only read", write)
     renamed: dict[str, str] = {}
     for table in list(query.find_all(exp.Table)):
@@ -50,6 +51,19 @@ def localize(query: exp.Expr, physical: Physical) -> None:
         qualifier = column.args.get("table")
         if qualifier is not None and qualifier.name in renamed:
             qualifier.set("this", renamed[qualifier.name])
+
+
+def name_columns(query: exp.Expr, name: Callable[[int, exp.Expr], str]) -> None:
+    """Name the columns of a query that have none, by their place and expression."""
+    first: exp.Expr = query
+    while isinstance(first, exp.SetOperation | exp.Subquery):
+        first = first.this
+    if not isinstance(first, exp.Select):
+        return
+    for index, selected in enumerate(first.selects):
+        if not isinstance(selected, exp.Alias | exp.Aliases | exp.Column) and not selected.is_star:
+            alias = exp.Identifier(this=name(index, selected), quoted=True)
+            selected.replace(exp.Alias(this=selected.copy(), alias=alias))
 
 
 def _localize_table(table: exp.Table, physical: Physical, renamed: dict[str, str]) -> None:

@@ -1,0 +1,160 @@
+"""A real engine as a child process, and programs compiled for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sluicegate.engine.compiler import compile_program
+from sluicegate.protocol import PORT_FILE, STORAGE_FOLDER, CompileRequest, EngineConfig
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "a token"
+PATIENCE = 30
+"""Seconds that anything may take before a test fails: far more than it ever does."""
+
+
+class Engine:
+    """One deployment in a folder, run as a child process."""
+
+    def __init__(self, folder: Path, program: str, *, storage: bool = True) -> None:
+        self.folder = folder
+        self.deployment_id = str(uuid.uuid4())
+        self.runtime_config: dict[str, Any] = {"workers": 2}
+        self.storage = folder / STORAGE_FOLDER if storage else None
+        self.program = program
+        self.process: subprocess.Popen[str] | None = None
+        self.http = httpx.Client()
+
+    def start(self, initial: str = "running", *, wait: bool = True) -> "Engine":
+        """Start the process; wait until it has finished starting, well or not."""
+        compiled = compile_program(CompileRequest(self.program))
+        assert compiled.plan is not None, compiled.sql_compilation
+        config = EngineConfig(
+            name="pipeline-1",
+            given_name="demo",
+            pipeline_id=str(uuid.UUID(int=1)),
+            deployment_id=self.deployment_id,
+            generation=1,
+            program_version=1,
+            auth_token=TOKEN,
+            storage_config={"path": str(self.storage)} if self.storage else None,
+            runtime_config=self.runtime_config,
+            plan=compiled.plan,
+        )
+        config.write(self.folder / "config.json")
+        (self.folder / PORT_FILE).unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "sluicegate.engine", "run", "--config-file", "config.json"),
+                *("--bind-address", "127.0.0.1", "--initial", initial),
+                *("--deployment-id", self.deployment_id, "--bootstrap-policy", "allow"),
+            ],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.eventually((self.folder / PORT_FILE).exists)
+        self.connect()
+        if wait:
+            self.eventually(lambda: self.status().get("runtime_status") != "Initializing")
+        return self
+
+    def connect(self, token: str = TOKEN) -> None:
+        """Talk to the process with a token."""
+        self.http.close()
+        port = (self.folder / PORT_FILE).read_text()
+        headers = {"Authorization": f"Bearer {token}"}
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE)
+
+    def redeploy(self) -> None:
+        """Make the next start one of another deployment."""
+        self.deployment_id = str(uuid.uuid4())
+
+    def status(self) -> dict[str, Any]:
+        """Return the body of /status."""
+        body: dict[str, Any] = self.http.get("/status").json()
+        return body
+
+    def push(self, table: str, body: str | bytes, **parameters: str) -> httpx.Response:
+        """Send a body to a table."""
+        return self.http.post(f"/ingress/{table}", params=parameters, content=body)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        answer = self.http.get("/query", params={"sql": sql, "format": "json"})
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    def eventually(self, probe: Callable[[], object]) -> None:
+        """Wait until the probe yields something true."""
+        deadline = time.monotonic() + PATIENCE
+        while not probe():
+            assert self.process is None or self.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, "it has not come about in time"
+            time.sleep(0.01)
+
+    def suspend(self) -> None:
+        """Suspend and wait for it."""
+        assert self.http.post("/suspend").status_code == 202
+        self.eventually(lambda: self.status().get("runtime_status") == "Suspended")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End the process; return its exit status."""
+        self.http.close()
+        assert self.process is not None
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE)
+
+    def output(self) -> str:
+        """Return what an ended process has printed."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self.http.close()
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.wait(PATIENCE)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+
+Deploy = Callable[..., Engine]
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Iterator[Deploy]:
+    """Make engines that end with the test."""
+    made: list[Engine] = []
+
+    def make(program: str, *, storage: bool = True) -> Engine:
+        engine = Engine(tmp_path, program, storage=storage)
+        made.append(engine)
+        return engine
+
+    yield make
+    for engine in made:
+        engine.discard()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Run one engine for all tests of a module, with the module's PROGRAM."""
+    engine = Engine(tmp_path_factory.mktemp("engine"), request.module.PROGRAM)
+    yield engine.start()
+    engine.discard()
