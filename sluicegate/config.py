@@ -15,12 +15,12 @@ U8 = Annotated[int, Field(strict=True, ge=0, lt=1 << 8)]
 U16 = Annotated[int, Field(strict=True, ge=0, lt=1 << 16)]
 U32 = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 U64 = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
-Cores = Annotated[float, Field(gt=0, strict=True)]
+Cores = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
 _FORBIDDEN_ENV = {"HOSTNAME", "RUST_LOG", "TOKIO_WORKER_THREADS"}
 _FORBIDDEN_ENV_PREFIXES = ("FELDERA_", "KUBERNETES_", "TOKIO_")
-_OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
-_RUNTIME_VERSION = re.compile(r"v\d+\.\d+\.\d+|[0-9a-f]{40}")
+_OFFSET = re.compile(r"[+-]([01][0-9]|2[0-3]):[0-5][0-9]")
+_RUNTIME_VERSION = re.compile(r"v[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f]{40}")
 
 
 class _Section(BaseModel):
@@ -82,6 +82,7 @@ class ObjectBackendConfig(BaseModel):
     """An object store's URL and its options, kept as they are."""
 
     model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, StrictStr]
     url: StrictStr
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sqlglot import exp
+from sqlglot.dialects.dialect import build_default_decimal_type
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
@@ -51,6 +52,10 @@ class _Parser(DuckDBParser):
         "TIMESTAMPDIFF": _date_diff,
         "DATE_TRUNC": _date_trunc,
         "TIMESTAMP_TRUNC": _date_trunc,
+    }
+    # A DECIMAL without digits is the widest, without a fraction.
+    TYPE_CONVERTERS: ClassVar = {
+        exp.DataType.Type.DECIMAL: build_default_decimal_type(precision=38, scale=0),
     }
     CONSTRAINT_PARSERS: ClassVar = {
         **DuckDBParser.CONSTRAINT_PARSERS,

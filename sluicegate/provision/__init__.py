@@ -64,7 +64,7 @@ class Exit(Value):
 
     def __str__(self) -> str:
         """Say it in one sentence, followed by the last log lines."""
-        how = "in an unknown way (its host was restarted)"
+        how = "in an unknown way (its host was restarted, or nothing recorded its end)"
         if self.signal:
             how = f"by signal {self.signal}"
         elif self.exit_code is not None:
@@ -110,4 +110,4 @@ class Provisioner(Protocol):
         """Yield the log so far in chunks of whole lines, then (follow) what is appended, until removed."""
 
     async def adopt(self) -> Sequence[Adopted]:
-        """List the control files of this host."""
+        """List the deployments of this host that nobody has stopped."""

@@ -1,6 +1,7 @@
 """Builders of records, and a world that carries effects out the way the workflow has them carried out."""
 
 import copy
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -287,7 +288,7 @@ class World:
 
     def _saw(self, cause: str, records: list[Pipeline]) -> None:
         self.turned = False
-        for number, (old, new) in enumerate(zip(records, records[1:], strict=False)):
+        for number, (old, new) in enumerate(itertools.pairwise(records)):
             following = records[number + 2] if number + 2 < len(records) else None
             self.steps.append(Step(cause, old, new, self.now, following))
 

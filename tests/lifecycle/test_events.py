@@ -157,12 +157,8 @@ def test_a_refused_start_leaves_no_event(world: "World", make_texts: Any) -> Non
 
 def test_an_accepted_start_or_stop_leaves_an_event_each_time(world: "World") -> None:
     running(world)
-    for verb, arguments in (
-        ("start", {}),
-        ("start", {}),
-        ("stop", {"force": True}),
-        ("stop", {"force": True}),
-    ):
+    calls: list[tuple[str, dict[str, Any]]] = [("start", {}), ("stop", {"force": True})]
+    for verb, arguments in (calls[0], calls[0], calls[1], calls[1]):
         before = world.state.journal.count
         assert world.send(verb, **arguments) is None
         assert world.state.journal.count == before + 1
