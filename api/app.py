@@ -1,0 +1,70 @@
+"""The application: routes behind a guard, one Temporal client, its documentation at /docs.
+
+`uvicorn --factory api.app:create_app` runs it with settings of the environment; `python -m api` also takes
+address and port from there.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from temporalio.client import Client
+
+import sluicegate
+from api import data_plane, errors, logs, pipelines, platform, verbs
+from api.access_log import AccessLog
+from api.auth import Guard, check_binding
+from api.backend import Backend
+from sluicegate import temporal
+from sluicegate.settings import Settings
+
+_TITLE = "Sluicegate"
+_SUMMARY = "A durable control plane for SQL data pipelines."
+_NEVER = "422"
+"""FastAPI's own word for malformed requests, which are plain 400s here."""
+
+
+def create_app(settings: Settings | None = None, client: Client | None = None) -> FastAPI:
+    """Make the application. Raises UnsafeBinding where it would be open to strangers."""
+    settings = settings or Settings()
+    check_binding(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        connected = client or await temporal.connect(lazy=True)
+        async with Backend(connected, settings) as backend:
+            app.state.backend = backend
+            yield
+
+    app = FastAPI(
+        title=_TITLE,
+        summary=_SUMMARY,
+        version=sluicegate.__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    for module in (pipelines, verbs, data_plane, logs, platform):
+        app.include_router(module.router)
+    errors.install(app)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(AccessLog)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Leave out of OpenAPI what is never answered."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop(_NEVER, None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(unused, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,49 @@
+"""What the routes work with: made once per application, handed to routes as dependencies."""
+
+from typing import Annotated, Self
+
+from fastapi import Depends
+from starlette.requests import Request
+from temporalio.client import Client
+
+from api.gateway import Gateway
+from api.health import Health
+from api.listing import Listing
+from api.reading import Reader
+from api.rpc import Temporal
+from sluicegate.runtime_client import RuntimeClient
+from sluicegate.settings import LOGS, RUNTIME, Settings
+
+
+class Backend:
+    """Everything behind the routes."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        """Build on a Temporal client, which may be lazy."""
+        self.rpc = Temporal(client)
+        self.reader = Reader(self.rpc)
+        self.listing = Listing(self.rpc, self.reader)
+        self.gateway = Gateway(self.rpc, self.reader, self.listing)
+        self.health = Health(self.rpc)
+        self.runtimes = RuntimeClient(lambda deployment_id: settings.token(RUNTIME, deployment_id))
+        self.hosts = RuntimeClient(lambda host_id: settings.token(LOGS, host_id))
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close connections and call off what is out."""
+        await self.listing.aclose()
+        await self.reader.aclose()
+        await self.runtimes.aclose()
+        await self.hosts.aclose()
+
+
+def backend(request: Request) -> Backend:
+    """The backend of the application that a request is for."""
+    found: Backend = request.app.state.backend
+    return found
+
+
+Behind = Annotated[Backend, Depends(backend)]

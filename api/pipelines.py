@@ -1,0 +1,115 @@
+"""Pipelines as resources: create, list, get, replace, patch, delete (contract §3)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import fresh
+from api.backend import Behind
+from api.errors import documented
+from api.parse import Called, JsonRoute, Tenant
+from api.shapes import NewPipeline, PatchPipeline, PipelineInfo, PipelineSelectedInfo, Selector
+from sluicegate import errors
+
+router = APIRouter(prefix="/v0/pipelines", tags=["Pipelines"], route_class=JsonRoute)
+
+Selected = Annotated[Selector, Query(description="How much of each pipeline is shown.")]
+
+_DESCRIPTOR = (
+    errors.EmptyName,
+    errors.TooLongName,
+    errors.NameDoesNotMatchPattern,
+    errors.TooLongDescription,
+    errors.TooManyTags,
+    errors.InvalidTag,
+    errors.InvalidRuntimeConfig,
+    errors.InvalidProgramConfig,
+    errors.InvalidIdempotencyKey,
+    errors.DuplicateName,
+    errors.IdempotencyKeyReused,
+    errors.NotAnsweredYet,
+)
+_EDIT = (
+    *_DESCRIPTOR,
+    errors.UpdateRestrictedToStopped,
+    errors.EditRestrictedToClearedStorage,
+    errors.OutcomeUnknown,
+)
+
+
+@router.get(
+    "",
+    response_model=list[PipelineSelectedInfo],
+    responses=documented(errors.NotAnsweredYet, plain=[400]),
+)
+async def list_pipelines(tenant: Tenant, backend: Behind, selector: Selected = "all") -> Response:
+    """List all pipelines, in the order of their creation."""
+    return fresh(await backend.listing.pipelines(tenant, selector))
+
+
+@router.get(
+    "/{pipeline_name}",
+    response_model=PipelineSelectedInfo,
+    responses=documented(errors.UnknownPipelineName, errors.NotAnsweredYet, plain=[400]),
+)
+async def get_pipeline(
+    pipeline_name: str, tenant: Tenant, backend: Behind, selector: Selected = "all"
+) -> Response:
+    """Show a pipeline; `status` needs no worker."""
+    return fresh(await backend.reader.selected(tenant, pipeline_name, selector))
+
+
+@router.post(
+    "", status_code=201, response_model=PipelineInfo, responses=documented(*_DESCRIPTOR, plain=[400, 413])
+)
+async def post_pipeline(new: NewPipeline, caller: Called, backend: Behind) -> Response:
+    """Create a pipeline; its program is compiled at once."""
+    return fresh(await backend.gateway.create(caller, new), status=201)
+
+
+@router.put(
+    "/{pipeline_name}",
+    response_model=PipelineInfo,
+    responses={
+        **documented(*_EDIT, errors.CannotRenameNonExistingPipeline, plain=[400, 413]),
+        201: {"model": PipelineInfo, "description": "It did not exist and was created."},
+    },
+)
+async def put_pipeline(pipeline_name: str, new: NewPipeline, caller: Called, backend: Behind) -> Response:
+    """Replace a pipeline, or create it."""
+    created, info = await backend.gateway.replace(caller, pipeline_name, new)
+    return fresh(info, status=201 if created else 200)
+
+
+@router.patch(
+    "/{pipeline_name}",
+    response_model=PipelineInfo,
+    responses=documented(*_EDIT, errors.UnknownPipelineName, plain=[400, 413]),
+)
+async def patch_pipeline(
+    pipeline_name: str, patch: PatchPipeline, caller: Called, backend: Behind
+) -> Response:
+    """Change what is given."""
+    return fresh(await backend.gateway.patch(caller, pipeline_name, patch))
+
+
+@router.delete(
+    "/{pipeline_name}",
+    response_class=Response,
+    responses={
+        **documented(
+            errors.UnknownPipelineName,
+            errors.DeleteRestrictedToFullyStopped,
+            errors.DeleteRestrictedToClearedStorage,
+            errors.InvalidIdempotencyKey,
+            errors.IdempotencyKeyReused,
+            errors.OutcomeUnknown,
+        ),
+        200: {"description": "It is gone, and its name is free.", "content": {}},
+    },
+)
+async def delete_pipeline(pipeline_name: str, caller: Called, backend: Behind) -> Response:
+    """Delete a stopped pipeline whose storage is cleared."""
+    await backend.gateway.delete(caller, pipeline_name)
+    return Response(headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,93 @@
+"""What clients ask about the platform itself (contract §6.1)."""
+
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+import sluicegate
+from api.backend import Behind
+from api.errors import RETRY_AFTER
+from api.parse import Tenant
+from api.shapes import ClusterHealth, Configuration, Health, Session
+from sluicegate.errors import TemporalUnavailable
+from sluicegate.protocol import PLATFORM_VERSION
+
+router = APIRouter(tags=["Platform"])
+
+_UNKNOWN_TO_US = (
+    "cargo_dependencies",
+    "cargo_features",
+    "cargo_debug",
+    "cargo_opt_level",
+    "cargo_target_triple",
+    "rustc_version",
+)
+"""Keys of the build that clients expect, about a compiler that we do not have."""
+
+
+@router.get(
+    "/healthz", response_model=Health, responses={500: {"model": Health, "description": "It is not."}}
+)
+async def healthz(backend: Behind) -> Response:
+    """Tell whether Temporal can be reached."""
+    try:
+        await backend.rpc.ping()
+    except TemporalUnavailable as away:
+        return JSONResponse({"status": f"unhealthy: {away.message}"}, 500)
+    return JSONResponse({"status": "healthy"})
+
+
+@router.get("/config/authentication", response_model=dict[str, Any])
+async def authentication() -> Response:
+    """Tell by which provider people log in: none; a key is all there is."""
+    return JSONResponse({})
+
+
+@router.get("/v0/config", response_model=Configuration)
+async def config(tenant: Tenant) -> Response:
+    """Describe the installation."""
+    return JSONResponse(_configuration())
+
+
+@router.get("/v0/config/session", response_model=Session)
+async def session(tenant: Tenant) -> Response:
+    """Tell who the caller is."""
+    return JSONResponse({"tenant_id": tenant, "tenant_name": "default", "role": "admin", "memberships": []})
+
+
+@router.get(
+    "/v0/cluster_healthz",
+    response_model=ClusterHealth,
+    responses={503: {"model": ClusterHealth, "description": "A part is not healthy."}},
+)
+async def cluster_healthz(tenant: Tenant, backend: Behind) -> Response:
+    """Tell whether all parts of the control plane are alive."""
+    shown = await backend.health.cluster(datetime.now(UTC))
+    healthy = shown["all_healthy"]
+    return JSONResponse(shown, 200 if healthy else 503, headers={} if healthy else RETRY_AFTER)
+
+
+def _configuration() -> dict[str, Any]:
+    return {
+        "posthog": "",
+        "conceptualhq": "",
+        "product_fruits": "",
+        "edition": "Enterprise",
+        "version": sluicegate.__version__,
+        "revision": sluicegate.__version__,
+        "runtime_revision": PLATFORM_VERSION,
+        "unstable_features": None,
+        "changelog_url": "",
+        "license_validity": None,
+        "update_info": None,
+        "build_info": {
+            "build_timestamp": "",
+            "build_cpu": platform.machine(),
+            "build_os": platform.system(),
+            **dict.fromkeys(_UNKNOWN_TO_US, ""),
+        },
+        "build_source": "source",
+    }

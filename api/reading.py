@@ -1,0 +1,154 @@
+"""Reading pipelines: from the memo where that is enough, by query where it is not.
+
+The memo answers in two milliseconds without any worker. What only a worker knows (all texts of a pipeline,
+receipts that are not among the newest) is asked by queries that are single-flighted per pipeline.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+from api.projection import Projection
+from api.rpc import BufferFull, NoSuchWorkflow, Temporal, Unanswered
+from api.single_flight import SingleFlight
+from sluicegate import errors, temporal
+from sluicegate.errors import Refusal
+from sluicegate.lifecycle import edits
+from sluicegate.lifecycle.receipts import Receipt
+from sluicegate.lifecycle.state import Ask
+
+RECEIPT_WITHIN = 1.7
+"""Seconds that a lifecycle call waits for its receipt: with the signal it stays below two."""
+DESCRIPTOR_WITHIN = 4.0
+KEPT_DESCRIPTORS = 512
+
+
+class Found(NamedTuple):
+    """The answer to a question for a receipt that came after the question."""
+
+    receipt: Receipt | None
+    overloaded: bool
+
+
+class Reader:
+    """Reads pipelines for every route."""
+
+    def __init__(self, rpc: Temporal) -> None:
+        """Read through the given calls."""
+        self._rpc = rpc
+        self._receipts = SingleFlight[str, Projection](self._ask_receipts)
+        self._descriptors = SingleFlight[None, dict[str, Any]](self._ask_descriptor)
+        self._cached: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
+
+    async def aclose(self) -> None:
+        """Call off what is out."""
+        await self._receipts.aclose()
+        await self._descriptors.aclose()
+
+    async def projection(self, tenant_id: str, name: str) -> Projection:
+        """Read what a pipeline is now. Raises UnknownPipelineName."""
+        try:
+            return await self.shown(workflow_id(tenant_id, name))
+        except NoSuchWorkflow:
+            raise errors.UnknownPipelineName(pipeline_name=name) from None
+
+    async def shown(self, workflow: str) -> Projection:
+        """Read the memo of a workflow, or the same by query where it did not fit. Raises NoSuchWorkflow."""
+        shown = Projection.unpacked(await self._rpc.describe(workflow))
+        if shown is not None:
+            return shown
+        try:
+            return await self._receipts.ask(workflow, "")
+        except Unanswered:
+            raise errors.NotAnsweredYet from None
+
+    async def selected(self, tenant_id: str, name: str, selector: str) -> dict[str, Any]:
+        """Read a pipeline as GET answers. Raises UnknownPipelineName, NotAnsweredYet."""
+        shown = await self.projection(tenant_id, name)
+        if selector != "all":
+            return shown.selected(selector)
+        return await self.whole(tenant_id, shown)
+
+    async def whole(self, tenant_id: str, shown: Projection) -> dict[str, Any]:
+        """Read all of a pipeline, at least as new as shown. Raises UnknownPipelineName, NotAnsweredYet."""
+        revision, whole = self._cached.get(shown.id, (0, {}))
+        if revision >= shown.revision:
+            self._cached.move_to_end(shown.id)
+            return dict(whole)
+        try:
+            answer = await self._descriptors.ask(workflow_id(tenant_id, shown.name), None)
+        except Unanswered:
+            raise errors.NotAnsweredYet from None
+        except NoSuchWorkflow:
+            raise errors.UnknownPipelineName(pipeline_name=shown.name) from None
+        whole = dict(answer["all"])
+        self._cached[whole["id"]] = (answer["revision"], whole)
+        while len(self._cached) > KEPT_DESCRIPTORS:
+            self._cached.popitem(last=False)
+        return whole
+
+    async def receipt(self, workflow: str, request_id: str) -> Found:
+        """Ask how a request was decided. Raises NoSuchWorkflow, and Unanswered where nobody says so in
+        time; without a receipt the answer proves that there is none (any more)."""
+        try:
+            async with asyncio.timeout(RECEIPT_WITHIN):
+                answer = await self._receipts.ask(workflow, request_id)
+        except (TimeoutError, Refusal) as silence:
+            raise Unanswered(str(silence)) from silence
+        return Found(answer.receipt(request_id), answer.overloaded)
+
+    async def _ask_receipts(self, workflow: str, request_ids: tuple[str, ...]) -> Projection:
+        ask = Ask(receipts=request_ids)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + RECEIPT_WITHIN
+        while (left := deadline - clock()) > 0:
+            try:
+                return Projection.model_validate(await self._rpc.query(workflow, "status", ask, within=left))
+            except BufferFull:
+                if shown := await self._decided(workflow, request_ids):
+                    return shown
+                await asyncio.sleep(random.uniform(0.002, 0.02))  # another replica's query is out
+        raise Unanswered
+
+    async def _decided(self, workflow: str, request_ids: tuple[str, ...]) -> Projection | None:
+        """The memo, where it holds all the receipts wanted."""
+        shown = Projection.unpacked(await self._rpc.describe(workflow))
+        return shown if shown and all(map(shown.receipt, request_ids)) else None
+
+    async def _ask_descriptor(self, workflow: str, _: tuple[None, ...]) -> dict[str, Any]:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + DESCRIPTOR_WITHIN
+        while (left := deadline - clock()) > 0:
+            try:
+                answer: dict[str, Any] = await self._rpc.query(workflow, "descriptor", within=left)
+            except BufferFull:
+                await asyncio.sleep(random.uniform(0.002, 0.02))
+            else:
+                return answer
+        raise Unanswered
+
+
+def workflow_id(tenant_id: str, name: str) -> str:
+    """Find the workflow of a pipeline. Raises UnknownPipelineName for what cannot be a name."""
+    try:
+        return temporal.pipeline_workflow_id(tenant_id, edits.check_name(name))
+    except (errors.EmptyName, errors.TooLongName, errors.NameDoesNotMatchPattern):
+        raise errors.UnknownPipelineName(pipeline_name=name) from None
+
+
+async def outcome(reader: Reader, tenant_id: str, name: str, request_id: str) -> Found:
+    """Find how a request was decided: from the memo, else by query.
+
+    Raises UnknownPipelineName, Unanswered, and UnknownRequest where it is certain that there is no receipt.
+    """
+    shown = await reader.projection(tenant_id, name)
+    if receipt := shown.receipt(request_id):
+        return Found(receipt, shown.overloaded)
+    try:
+        found = await reader.receipt(workflow_id(tenant_id, name), request_id)
+    except NoSuchWorkflow:
+        raise errors.UnknownPipelineName(pipeline_name=name) from None
+    if found.receipt is None:
+        raise errors.UnknownRequest(request_id=request_id)
+    return found

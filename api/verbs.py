@@ -1,0 +1,168 @@
+"""Lifecycle verbs: each call becomes a signal, its answer is the receipt of the workflow (contract §2).
+
+A 2xx carries `Location`, the address of the request, which tells how it was decided; where nobody could
+decide it yet that is the only place that does.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import JSONResponse, Response
+
+from api.backend import Behind
+from api.errors import body, documented
+from api.gateway import Accepted
+from api.parse import Called, Flag, Tenant
+from api.reading import Found, outcome
+from api.rpc import Unanswered
+from api.shapes import RequestOutcome
+from sluicegate import errors
+from sluicegate.lifecycle.commands import Clear, DismissError, Pause, Resume, Start, Stop
+from sluicegate.lifecycle.status import BootstrapPolicy, Initial
+from sluicegate.lifecycle.values import rfc3339
+
+router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Lifecycle"])
+
+_ANY = (
+    errors.UnknownPipelineName,
+    errors.InvalidIdempotencyKey,
+    errors.IdempotencyKeyReused,
+    errors.Overloaded,
+)
+_STEERING = (errors.PipelineInteractionNotDeployed, errors.PipelineUnavailable, errors.InvalidTransition)
+_INITIAL = {initial.value.lower(): initial for initial in Initial}
+
+
+def _start(
+    bootstrap_policy: Annotated[
+        BootstrapPolicy, Query(description="What to do when a checkpoint was made by another program.")
+    ] = BootstrapPolicy.AWAIT_APPROVAL,
+    silent_bootstrap: Flag = False,
+    concurrent_bootstrap: Flag = False,
+    dismiss_error: Flag = True,
+    initial: Annotated[str, Query(json_schema_extra={"enum": list(_INITIAL)})] = "running",
+) -> Start:
+    """Read the arguments of a start, in the order of contract §2.1, rows 1 to 3."""
+    if silent_bootstrap and concurrent_bootstrap:
+        raise errors.InvalidBootstrapConfig(
+            reason="silent_bootstrap and concurrent_bootstrap are mutually exclusive"
+        )
+    if initial not in _INITIAL:
+        reason = f"initial must be one of {', '.join(_INITIAL)}"
+        raise errors.UnsupportedPipelineAction(action=f"/start?initial={initial}", reason=reason)
+    return Start(
+        initial=_INITIAL[initial],
+        bootstrap_policy=bootstrap_policy,
+        silent_bootstrap=silent_bootstrap,
+        concurrent_bootstrap=concurrent_bootstrap,
+        dismiss_error=dismiss_error,
+    )
+
+
+@router.post(
+    "/start",
+    status_code=202,
+    response_model=str,
+    responses=documented(
+        *_ANY,
+        errors.InvalidBootstrapConfig,
+        errors.UnsupportedPipelineAction,
+        errors.IllegalPipelineAction,
+        errors.CannotStartWithUndismissedError,
+        errors.CannotStartWhileClearingStorage,
+        errors.CannotStartWithCompilationError,
+        errors.InitialImmutableUnlessStopped,
+        errors.BootstrapPolicyImmutableUnlessStopped,
+        errors.InitialStandbyNotAllowed,
+        plain=[400],
+    ),
+)
+async def start(
+    pipeline_name: str, verb: Annotated[Start, Depends(_start)], caller: Called, backend: Behind
+) -> Response:
+    """Deploy a pipeline; one that still compiles starts when it has compiled."""
+    return _answer(await backend.gateway.command(caller, pipeline_name, "start", verb))
+
+
+@router.post(
+    "/stop",
+    status_code=202,
+    response_model=str,
+    responses=documented(*_ANY, errors.PipelineUnavailable, errors.InvalidTransition, plain=[400]),
+)
+async def stop(pipeline_name: str, caller: Called, backend: Behind, force: Flag = False) -> Response:
+    """Stop a pipeline: after a checkpoint, or at once with `force`."""
+    return _answer(await backend.gateway.command(caller, pipeline_name, "stop", Stop(force=force)))
+
+
+@router.post("/pause", status_code=202, response_model=str, responses=documented(*_ANY, *_STEERING))
+async def pause(pipeline_name: str, caller: Called, backend: Behind) -> Response:
+    """Stop taking input."""
+    return _answer(await backend.gateway.command(caller, pipeline_name, "pause", Pause()))
+
+
+@router.post("/resume", status_code=202, response_model=str, responses=documented(*_ANY, *_STEERING))
+async def resume(pipeline_name: str, caller: Called, backend: Behind) -> Response:
+    """Take input again."""
+    return _answer(await backend.gateway.command(caller, pipeline_name, "resume", Resume()))
+
+
+@router.post(
+    "/clear",
+    status_code=202,
+    response_model=str,
+    responses=documented(*_ANY, errors.StorageStatusImmutableUnlessStopped),
+)
+async def clear(pipeline_name: str, caller: Called, backend: Behind) -> Response:
+    """Empty the storage of a stopped pipeline."""
+    return _answer(await backend.gateway.command(caller, pipeline_name, "clear", Clear()))
+
+
+@router.post(
+    "/dismiss_error",
+    response_model=str,
+    responses=documented(*_ANY, errors.DismissErrorRestrictedToFullyStopped),
+)
+async def dismiss_error(pipeline_name: str, caller: Called, backend: Behind) -> Response:
+    """Forget the last deployment error of a stopped pipeline."""
+    accepted = await backend.gateway.command(caller, pipeline_name, "dismiss_error", DismissError())
+    return _answer(accepted, status=200)
+
+
+@router.get(
+    "/requests/{request_id}",
+    response_model=RequestOutcome,
+    responses={
+        **documented(errors.UnknownPipelineName, errors.UnknownRequest),
+        202: {"model": RequestOutcome, "description": "Nobody has said yet how it was decided; ask again."},
+    },
+)
+async def get_request(pipeline_name: str, request_id: str, tenant: Tenant, backend: Behind) -> Response:
+    """Tell how a request was decided: 200 once that is known, 202 with status `pending` before.
+
+    A 404 is certain: the request never arrived here, or was decided so long ago that its receipt is gone.
+    """
+    try:
+        found = await outcome(backend.reader, tenant, pipeline_name, request_id)
+    except Unanswered:
+        return JSONResponse(_shown(request_id), 202, headers={"Retry-After": "1"})
+    return JSONResponse(_shown(request_id, found), headers={"Cache-Control": "no-cache"})
+
+
+def _answer(accepted: Accepted, status: int = 202) -> Response:
+    return JSONResponse(accepted.words, status, headers={"Location": accepted.location})
+
+
+def _shown(request_id: str, found: Found | None = None) -> dict[str, Any]:
+    receipt = found.receipt if found else None
+    if receipt is None:
+        blank = {"decided_at": None, "outcome": None, "error": None}
+        return {"request_id": request_id, "status": "pending", **blank}
+    refusal = receipt.refusal()
+    return {
+        "request_id": request_id,
+        "status": "refused" if refusal else "accepted",
+        "decided_at": rfc3339(receipt.at),
+        "outcome": None if refusal else receipt.info,
+        "error": body(refusal) if refusal else None,
+    }
