@@ -138,14 +138,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """`sluicegate dev`, ready; on the way out everything it left is ended."""
     home = tmp_path_factory.mktemp("sluicegate")
-    output = (home / "dev.out").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sluicegate.operate.dev"],
-        env=environment(home),
-        cwd=SOURCE,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-    )
+    with (home / "dev.out").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sluicegate.operate.dev"],
+            env=environment(home),
+            cwd=SOURCE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     plane = ControlPlane(home)
     try:
         asyncio.run(_ready(plane, process))

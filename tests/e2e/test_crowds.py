@@ -84,13 +84,14 @@ def _free_port() -> int:
 
 
 def _run(parts: AsyncExitStack, module: str, environment: dict[str, str], end: Any, log: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=SOURCE,
-        env=environment,
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-    )
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=SOURCE,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     parts.callback(end, process)
 
 
