@@ -1,5 +1,6 @@
 """The commands, gathered under one name."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -33,14 +34,20 @@ app = typer.Typer(
 @app.callback()
 def options(
     url: Annotated[
-        str, typer.Option(envvar="SLUICEGATE_URL", help="Address of the API.")
-    ] = "http://127.0.0.1:8080",
+        str | None,
+        typer.Option(
+            envvar="SLUICEGATE_URL",
+            help="Address of the API; else that of `sluicegate dev` with the same settings.",
+            show_default="http://127.0.0.1:8080",
+        ),
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="SLUICEGATE_API_KEY", help="Key, where the API wants one.")
     ] = None,
 ) -> None:
     """Durable SQL pipelines: create, run, watch and query them."""
-    CURRENT.set(Session(url, api_key))
+    port = os.environ.get("SLUICEGATE_API_PORT", "8080")
+    CURRENT.set(Session(url or f"http://127.0.0.1:{port}", api_key))
 
 
 for register in (development.register, pipelines.register, verbs.register, data.register):

@@ -35,7 +35,8 @@ def _main_job(url: str) -> None:
     )
     pipeline.input_pandas("people", frame)
     assert list(pipeline.query("SELECT n FROM how_many")) == [{"n": 3}]
-    assert "Grace" in client.query_as_text("official", "SELECT name FROM people ORDER BY id").__next__()
+    table = "".join(client.query_as_text("official", "SELECT name FROM people ORDER BY id"))
+    assert "Grace" in table
     pipeline.pause()
     assert pipeline.status() == PipelineStatus.PAUSED
     pipeline.resume()
