@@ -1,0 +1,375 @@
+"""The application in this process, a Temporal server with stock flags, a host in memory, a stub process."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from api.app import create_app
+from sluicegate import temporal
+from sluicegate.lifecycle.effects import (
+    Addressed,
+    CompileOutcome,
+    Deployment,
+    Host,
+    Observation,
+    Observed,
+    ProgramText,
+    Provisioned,
+    SteerRequest,
+    WatchRequest,
+)
+from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle.values import Packed
+from sluicegate.settings import LOGS, RUNTIME, Settings
+from workflows.cleanup import CleanupWorkflow
+from workflows.pipeline import PipelineWorkflow
+
+Eventually = Callable[..., Awaitable[Any]]
+BAD_PROGRAM = "this is not SQL"
+
+
+class StubProcess:
+    """What a pipeline's process and a host's log service answer, and what they were asked."""
+
+    def __init__(self) -> None:
+        """Begin with nothing asked."""
+        self.address = ""
+        self.bodies: list[bytes] = []
+        self.authorizations: list[str] = []
+        self.waiting = asyncio.Event()
+        self.abandoned = asyncio.Event()
+        routes = [
+            Route("/ingress/{table}", self.ingress, methods=["POST"]),
+            Route("/query", self.query),
+            Route("/stats", self.stats),
+            Route("/completion_status", self.completion),
+            Route("/logs/{pipeline_id}", self.logs),
+        ]
+        self.app = Starlette(routes=routes)
+
+    async def ingress(self, request: Request) -> Response:
+        """Swallow rows; refuse those of one table as a process does."""
+        self.authorizations.append(request.headers["authorization"])
+        if request.path_params["table"] == "missing":
+            refusal = {"message": "no", "error_code": "ConfigError.UnknownInputStream", "details": {}}
+            return JSONResponse(refusal, 404)
+        with suppress(ClientDisconnect):
+            self.bodies.append(await request.body())
+        return JSONResponse({"token": "t", "query": request.url.query})
+
+    async def query(self, request: Request) -> Response:
+        """Answer at once, in parts, or never, as the query says."""
+        sql = request.query_params["sql"]
+        if sql == "wait":
+            return await self._never(request)
+        if sql == "busy":
+            body = {"message": "not yet", "error_code": "Initializing", "details": None}
+            return JSONResponse(body, 503)
+
+        async def rows() -> AsyncIterator[bytes]:
+            for number in range(3):
+                yield f'{{"n":{number}}}\n'.encode()
+
+        return StreamingResponse(rows(), media_type="application/json", headers={"X-Own": "kept"})
+
+    async def _never(self, request: Request) -> Response:
+        self.waiting.set()
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.01)
+        self.abandoned.set()
+        return Response()
+
+    async def stats(self, request: Request) -> Response:
+        """Show counters."""
+        return JSONResponse({"global_metrics": {"state": "Running"}})
+
+    async def completion(self, request: Request) -> Response:
+        """Be complete."""
+        return JSONResponse({"status": "complete", "step": 1})
+
+    async def logs(self, request: Request) -> Response:
+        """Give one line that says what was asked."""
+        self.authorizations.append(request.headers["authorization"])
+        return PlainTextResponse(f"Fresh start; {request.path_params['pipeline_id']} {request.url.query}\n")
+
+
+class FakeHost:
+    """Activities with the names and promises of the real ones; its processes answer at the stub."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        """Signal through the client."""
+        self._client = client
+        self._address = address
+        self.host = Host(host_id="fake-host", logs_address=address)
+        self._wanted: dict[str, RuntimeDesired] = {}
+        self._told = asyncio.Condition()
+
+    @activity.defn(name="compile")
+    async def compile(self, program: ProgramText) -> CompileOutcome:
+        """Compile anything but the bad program."""
+        messages = [{"error_type": "Error", "message": "no", "snippet": "", "warning": False}]
+        if program.texts.json_value["program_code"] == BAD_PROGRAM:
+            failed = {"exit_code": 1, "messages": messages}
+            return CompileOutcome(program_version=program.program_version, sql_compilation=failed)
+        return CompileOutcome(
+            program_version=program.program_version,
+            sql_compilation={"exit_code": 0, "messages": []},
+            rust_compilation={"exit_code": 0, "stdout": "", "stderr": ""},
+            program_info=Packed.of_json({"schema": {"inputs": [], "outputs": []}}),
+            plan=Packed.of_json({}),
+        )
+
+    @activity.defn(name="bind")
+    async def bind(self, pipeline: Addressed) -> Host:
+        """Be the host."""
+        return self.host
+
+    @activity.defn(name="provision")
+    async def provision(self, deployment: Deployment) -> Provisioned:
+        """Have a process at once."""
+        desired = RuntimeDesired(deployment.initial.value)
+        self._wanted[deployment.pipeline_id] = desired
+        return Provisioned(location=self._address, observation=_seen(desired))
+
+    @activity.defn(name="watch")
+    async def watch(self, request: WatchRequest) -> Observation:
+        """Signal what the process was told."""
+        known, sequence = request.baseline, 0
+        while True:
+            seen = _seen(self._wanted[request.pipeline_id])
+            if (seen.runtime_status, seen.runtime_desired_status) != (
+                known.runtime_status,
+                known.runtime_desired_status,
+            ):
+                sequence += 1
+                news = Observed(
+                    generation=request.generation, epoch=request.epoch, sequence=sequence, observation=seen
+                )
+                await self._client.get_workflow_handle(request.workflow_id).signal("observed", news)
+                known = seen
+            activity.heartbeat()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1), self._told:
+                    await self._told.wait()
+
+    @activity.defn(name="steer")
+    async def steer(self, request: SteerRequest) -> None:
+        """Have the process do what it is told."""
+        self._wanted[request.pipeline_id] = request.desired
+        async with self._told:
+            self._told.notify_all()
+
+    @activity.defn(name="deprovision")
+    async def deprovision(self, deployment: Addressed) -> None:
+        """There is nothing to end."""
+
+    @activity.defn(name="clear_storage")
+    async def clear_storage(self, deployment: Addressed) -> None:
+        """There is no storage."""
+
+    @activity.defn(name="remove")
+    async def remove(self, deployment: Addressed) -> None:
+        """There is nothing left."""
+
+
+def _seen(desired: RuntimeDesired) -> Observation:
+    return Observation(runtime_status=RuntimeStatus(desired.value), runtime_desired_status=desired)
+
+
+class Pipeline:
+    """One pipeline of a test's own, over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient, eventually: Eventually, name: str | None = None) -> None:
+        """Name it."""
+        self.http = http
+        self.name = name or f"p-{uuid4().hex[:10]}"
+        self.path = f"/v0/pipelines/{self.name}"
+        self._eventually = eventually
+
+    async def create(self, **more: Any) -> dict[str, Any]:
+        """Create it."""
+        body = {"name": self.name, "program_code": "", **more}
+        answer = await self.http.post("/v0/pipelines", json=body)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def get(self, selector: str = "status") -> dict[str, Any]:
+        """Look at it."""
+        answer = await self.http.get(self.path, params={"selector": selector})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def post(self, verb: str, key: str | None = None, **parameters: Any) -> httpx.Response:
+        """Call a verb."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return await self.http.post(f"{self.path}/{verb}", params=parameters, headers=headers)
+
+    async def reaches(self, value: str, key: str = "deployment_status") -> dict[str, Any]:
+        """Wait until it shows a value."""
+
+        async def there() -> dict[str, Any] | None:
+            seen = await self.get()
+            return seen if seen[key] == value else None
+
+        return dict(await self._eventually(there))
+
+    async def running(self) -> dict[str, Any]:
+        """Start it and wait until it runs."""
+        assert (await self.post("start")).status_code == 202
+        return await self.reaches("Running")
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """Serve an application on a free port; gives its address."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    try:
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+
+
+Opened = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+async def api_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal server as it comes, which holds one query per workflow."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
+        plugins=[temporal.PLUGIN],
+        search_attributes=list(temporal.SEARCH_ATTRIBUTES),
+        dev_server_log_level="error",
+    ) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def api_process() -> AsyncIterator[StubProcess]:
+    """The stub, answering."""
+    stub = StubProcess()
+    async with serving(stub.app) as address:
+        stub.address = address
+        yield stub
+
+
+@pytest.fixture(scope="session")
+def api_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings as on a laptop."""
+    return Settings(home=tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def api_tokens(api_settings: Settings) -> Callable[[str], dict[str, str]]:
+    """The credentials that a process and the log service expect."""
+    return lambda deployment_id: {
+        "process": f"Bearer {api_settings.token(RUNTIME, deployment_id)}",
+        "logs": f"Bearer {api_settings.token(LOGS, 'fake-host')}",
+    }
+
+
+@pytest.fixture
+def api_working(api_server: WorkflowEnvironment, api_process: StubProcess) -> Opened:
+    """A context in which workers run."""
+
+    @asynccontextmanager
+    async def working() -> AsyncIterator[None]:
+        client = api_server.client
+        fake = FakeHost(client, api_process.address)
+        effects = [fake.bind, fake.provision, fake.steer, fake.deprovision, fake.clear_storage, fake.remove]
+        queues: list[tuple[str, list[Any]]] = [
+            (temporal.EFFECTS, [fake.compile, fake.bind]),
+            (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),
+            (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
+        ]
+        async with AsyncExitStack() as workers:
+            decider = Worker(
+                client, task_queue=temporal.PIPELINES, workflows=[PipelineWorkflow, CleanupWorkflow]
+            )
+            await workers.enter_async_context(decider)
+            for queue, activities in queues:
+                await workers.enter_async_context(Worker(client, task_queue=queue, activities=activities))
+            yield
+
+    return working
+
+
+@pytest.fixture
+async def api_worker(api_working: Opened) -> AsyncIterator[None]:
+    """Workers, for the length of a test."""
+    async with api_working():
+        yield
+
+
+@pytest.fixture
+def api_open(api_settings: Settings) -> Opened:
+    """A context in which an application of its own runs, given a Temporal client; gives an HTTP client."""
+
+    @asynccontextmanager
+    async def opened(client: Client, settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(settings or api_settings, client)
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+        ):
+            yield http
+
+    return opened
+
+
+@pytest.fixture
+async def api(api_server: WorkflowEnvironment, api_open: Opened) -> AsyncIterator[httpx.AsyncClient]:
+    """The application."""
+    async with api_open(api_server.client) as http:
+        yield http
+
+
+@pytest.fixture
+async def api_offline(api_open: Opened) -> AsyncIterator[httpx.AsyncClient]:
+    """The application while Temporal is away."""
+    away = await Client.connect("127.0.0.1:1", lazy=True, plugins=[temporal.PLUGIN])
+    async with api_open(away) as http:
+        yield http
+
+
+@pytest.fixture
+async def api_url(api_server: WorkflowEnvironment, api_settings: Settings) -> AsyncIterator[str]:
+    """The application on a port of its own."""
+    app = create_app(api_settings, api_server.client)
+    async with app.router.lifespan_context(app), serving(app) as address:
+        yield f"http://{address}"
+
+
+@pytest.fixture
+def api_pipeline(api: httpx.AsyncClient, eventually: Eventually) -> Pipeline:
+    """A pipeline that is not created yet."""
+    return Pipeline(api, eventually)
+
+
+@pytest.fixture
+def api_named(eventually: Eventually) -> Callable[..., Pipeline]:
+    """Any pipeline, through any client."""
+    return lambda http, name=None: Pipeline(http, eventually, name)
