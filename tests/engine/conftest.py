@@ -32,7 +32,8 @@ class Engine:
         self.runtime_config: dict[str, Any] = {"workers": 2}
         self.storage = folder / STORAGE_FOLDER if storage else None
         self.program = program
-        self.process: subprocess.Popen[str] | None = None
+        self.log = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client()
 
     def start(self, initial: str = "running", *, wait: bool = True) -> "Engine":
@@ -53,6 +54,7 @@ class Engine:
         )
         config.write(self.folder / "config.json")
         (self.folder / PORT_FILE).unlink(missing_ok=True)
+        log = self.log.open("a")
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "sluicegate.engine", "run", "--config-file", "config.json"),
@@ -61,10 +63,10 @@ class Engine:
             ],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
+            stdout=log,
             stderr=subprocess.STDOUT,
-            text=True,
         )
+        log.close()
         self.eventually((self.folder / PORT_FILE).exists)
         self.connect()
         if wait:
@@ -118,10 +120,8 @@ class Engine:
         return self.process.wait(PATIENCE)
 
     def output(self) -> str:
-        """Return what an ended process has printed."""
-        assert self.process is not None
-        assert self.process.stdout is not None
-        return self.process.stdout.read()
+        """Return what the engine has printed."""
+        return self.log.read_text()
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -130,8 +130,6 @@ class Engine:
             if self.process.poll() is None:
                 self.process.kill()
             self.process.wait(PATIENCE)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
 
 
 Deploy = Callable[..., Engine]
