@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.measure import Figure
-from benchmarks.plane import PROGRAM, Pipeline
+from benchmarks.plane import LOOK_EVERY, PROGRAM, Pipeline
 from sluicegate import config
 from sluicegate.protocol import PORT_FILE, STORAGE_FOLDER, EngineConfig
 
@@ -82,10 +82,9 @@ def _until_running(port_file: Path, token: str) -> None:
     deadline = time.monotonic() + 30
     with httpx.Client(headers=headers) as client:
         while time.monotonic() < deadline:
-            if not port_file.exists():
-                time.sleep(0.002)
-                continue
-            status = client.get(f"http://127.0.0.1:{port_file.read_text().strip()}/status").json()
-            if status["runtime_status"] == "Running":
-                return
+            if port_file.exists():
+                status = client.get(f"http://127.0.0.1:{port_file.read_text().strip()}/status").json()
+                if status["runtime_status"] == "Running":
+                    return
+            time.sleep(LOOK_EVERY)
     raise RuntimeError("the engine did not start; run `make demo` to see why")

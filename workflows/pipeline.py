@@ -58,7 +58,6 @@ class PipelineWorkflow:
         self._renaming = False
         self._awake = False
         self._closing = False
-        self._deleted = False
 
     @workflow.run
     async def run(self, encoded: dict[str, Any]) -> None:
@@ -74,8 +73,6 @@ class PipelineWorkflow:
             await self._wait()
         for task in self._in_flight.values():
             task.cancel()
-        if self._deleted:
-            await _leave_cleanup(self._state.pipeline)
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _wait(self) -> None:
@@ -253,11 +250,13 @@ class PipelineWorkflow:
             self._state.editing(edit, workflow.now())
 
     @workflow.update(description="Delete the pipeline.")
-    def delete(self, removal: Removal) -> None:
-        """Close this workflow; what the pipeline left is removed by a workflow of its own (I6)."""
+    async def delete(self, removal: Removal) -> None:
+        """Close this workflow in the task that answers, so that the name is free by then; what the
+        pipeline left is removed by a workflow of its own (I6)."""
         with _refusing():
             edits.check_delete(self._state.pipeline)
-        self._awake = self._closing = self._deleted = True
+        self._awake = self._closing = True
+        await _leave_cleanup(self._state.pipeline)
 
     @delete.validator
     def _may_delete(self, removal: Removal) -> None:

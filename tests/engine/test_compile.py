@@ -15,7 +15,7 @@ from sluicegate.protocol import PLATFORM_VERSION, CompileRequest, CompileRespons
 ROOT = Path(__file__).parents[2]
 
 
-def compiled(program: str, **others: str) -> CompileResponse:
+def compiled(program: str, **others: Any) -> CompileResponse:
     """Compile a program."""
     return compile_program(CompileRequest(program, **others))
 
