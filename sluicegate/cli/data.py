@@ -37,7 +37,7 @@ def ingest(
     A JSON file has one row on each line; a CSV file has the columns in the table's order and no header
     (tail -n +2 removes one).
     """
-    chosen = form or (Form.CSV if rows.name.endswith(".csv") else Form.JSON)
+    chosen = form or (Form.CSV if str(getattr(rows, "name", "")).endswith(".csv") else Form.JSON)
     query = {"format": chosen.value, "force": force}
     if chosen is Form.JSON:
         query |= {"update_format": "raw", "array": False}

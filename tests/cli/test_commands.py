@@ -1,0 +1,161 @@
+"""The commands: what they ask of the API, what they print, and how they exit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sluicegate.cli.app import app
+
+RUNNING = {"deployment_status": "Running", "deployment_desired_status": "Running"}
+PAUSED = {"deployment_status": "Paused", "deployment_desired_status": "Paused"}
+SHOP = "/v0/pipelines/shop"
+
+
+def run(api: Any, *words: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["--url", api.url, *words], input=text)
+
+
+def test_the_list_shows_each_pipeline(api: Any) -> None:
+    api.answer("GET", "/v0/pipelines", [api.pipeline(), api.pipeline(name="[other]", **RUNNING)])
+    result = run(api, "list")
+    assert result.exit_code == 0, result.output
+    assert "shop" in result.output
+    assert "[other]" in result.output
+    assert json.loads(run(api, "list", "--json").output)[1]["deployment_status"] == "Running"
+
+
+def test_an_empty_list_tells_what_to_do(api: Any) -> None:
+    api.answer("GET", "/v0/pipelines", [])
+    assert "sluicegate create" in run(api, "list").output
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "query"),
+    [
+        pytest.param(["start", "shop"], RUNNING, {"initial": "running"}, id="start"),
+        pytest.param(["start", "shop", "--paused"], PAUSED, {"initial": "paused"}, id="start paused"),
+        pytest.param(["stop", "shop"], {}, {"force": "false"}, id="stop"),
+        pytest.param(["stop", "shop", "--force"], {}, {"force": "true"}, id="stop by force"),
+        pytest.param(["pause", "shop"], PAUSED, {}, id="pause"),
+        pytest.param(["resume", "shop"], RUNNING, {}, id="resume"),
+        pytest.param(["clear", "shop"], {}, {}, id="clear"),
+    ],
+)
+def test_a_verb_waits_until_it_is_so(
+    api: Any, words: list[str], status: dict[str, str], query: dict[str, str]
+) -> None:
+    api.answer("POST", f"{SHOP}/{words[0]}", "", status=202)
+    api.answer("GET", SHOP, api.pipeline(deployment_status="Provisioning", storage_status="Clearing"))
+    api.answers["GET", SHOP].append((200, json.dumps(api.pipeline(**status))))
+    result = run(api, *words)
+    assert result.exit_code == 0, result.output
+    assert f"shop is {status.get('deployment_status', 'Stopped')}" in result.output
+    assert api.seen[0].query == query
+
+
+def test_a_verb_need_not_wait(api: Any) -> None:
+    api.answer("POST", f"{SHOP}/start", "", status=202)
+    api.answer("GET", SHOP, api.pipeline(deployment_desired_status="Running"))
+    result = run(api, "start", "shop", "--no-wait")
+    assert "shop is Stopped, on its way to Running" in result.output
+
+
+def test_a_start_that_fails_says_why(api: Any) -> None:
+    api.answer("POST", f"{SHOP}/start", "", status=202)
+    error = {"message": "out of memory", "error_code": "RuntimeError", "details": None}
+    api.answer("GET", SHOP, api.pipeline(deployment_error=error))
+    result = run(api, "start", "shop")
+    assert result.exit_code == 1
+    assert "out of memory" in result.stderr
+
+
+def test_patience_ends_with_a_status_of_its_own(api: Any) -> None:
+    api.answer("POST", f"{SHOP}/start", "", status=202)
+    api.answer("GET", SHOP, api.pipeline(deployment_desired_status="Running"))
+    result = run(api, "start", "shop", "--timeout", "0")
+    assert result.exit_code == 4
+    assert "shop is Stopped (wanted: Running)" in result.stderr
+
+
+def test_a_refusal_is_a_sentence_and_a_code(api: Any) -> None:
+    api.refuse("POST", f"{SHOP}/pause", 503, "PipelineInteractionNotDeployed", "It does not run.")
+    result = run(api, "pause", "shop")
+    assert (result.exit_code, result.stderr) == (1, "It does not run. (PipelineInteractionNotDeployed)\n")
+
+
+def test_nobody_there_is_told_how_to_start() -> None:
+    result = CliRunner().invoke(app, ["--url", "http://127.0.0.1:9", "list"])
+    assert result.exit_code == 3
+    assert "sluicegate dev" in result.stderr
+
+
+def test_the_address_follows_the_port_of_dev(api: Any) -> None:
+    api.answer("GET", "/v0/pipelines", [])
+    port = api.url.rpartition(":")[2]
+    assert CliRunner().invoke(app, ["list"], env={"SLUICEGATE_API_PORT": port}).exit_code == 0
+
+
+def test_create_compiles_and_reports_what_is_wrong(api: Any, tmp_path: Path) -> None:
+    program = tmp_path / "shop.sql"
+    program.write_text("CREATE VIEW v AS SELECT 1;")
+    api.answer("POST", "/v0/pipelines", api.pipeline(program_status="Pending"), status=201)
+    api.answer("GET", SHOP, api.pipeline(program_status="CompilingSql"), api.pipeline())
+    result = run(api, "create", "shop", str(program))
+    assert result.exit_code == 0, result.output
+    assert "Success" in result.output
+    assert json.loads(api.seen[0].body)["program_code"] == "CREATE VIEW v AS SELECT 1;"
+
+    message = {"start_line_number": 1, "error_type": "Compilation error", "message": "no such table"}
+    error = {"sql_compilation": {"messages": [message]}}
+    api.answer("GET", SHOP, api.pipeline(program_status="SqlError", program_error=error))
+    result = run(api, "create", "shop", "-", text="CREATE VIEW v AS SELECT * FROM t;")
+    assert result.exit_code == 1
+    assert "line 1: Compilation error: no such table" in result.stderr
+
+
+def test_a_missing_file_is_wrong_usage(api: Any) -> None:
+    assert run(api, "create", "shop", "/nowhere.sql").exit_code == 2
+    assert not api.seen
+
+
+def test_ingest_sends_lines_and_waits_for_them(api: Any, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("1,a\n2,b\n")
+    api.answer("POST", f"{SHOP}/ingress/t", {"token": "t"})
+    pending, done = {"status": "inprogress", "step": None}, {"status": "complete", "step": 3}
+    api.answer("GET", f"{SHOP}/completion_status", pending, done)
+    assert run(api, "ingest", "shop", "t", str(rows)).exit_code == 0
+    assert api.seen[0].query == {"format": "csv", "force": "false"}
+    assert api.seen[0].body == b"1,a\n2,b\n"
+    assert len(api.paths("GET")) == 2
+
+    assert run(api, "ingest", "shop", "t", "-", "--force", text='{"a": 1}\n').exit_code == 0
+    assert api.seen[-1].query["update_format"] == "raw"
+    assert api.seen[-1].query["force"] == "true"
+
+
+def test_queries_for_people_and_for_machines(api: Any) -> None:
+    api.answer("GET", f"{SHOP}/query", "| n |\n", '{"n": 1}\n')
+    assert run(api, "query", "shop", "SELECT n FROM v").output == "| n |\n"
+    assert json.loads(run(api, "query", "shop", "SELECT n FROM v", "--json").output) == [{"n": 1}]
+
+
+def test_show_and_delete_and_logs(api: Any) -> None:
+    api.answer("GET", SHOP, api.pipeline(deployment_error={"message": "it broke"}))
+    api.answer("DELETE", SHOP, "")
+    api.answer("GET", f"{SHOP}/logs", "a line\n")
+    assert "it broke" in run(api, "show", "shop").output
+    assert run(api, "delete", "shop").output == "shop is deleted\n"
+    assert run(api, "logs", "shop").output == "a line\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["", *(c.name or c.callback.__name__ for c in app.registered_commands if c.callback)]
+)
+def test_everything_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
