@@ -254,8 +254,8 @@ async def serving(app: Any) -> AsyncIterator[str]:
 Opened = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
-async def api_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+@asynccontextmanager
+async def stock_server() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server as it comes, which holds one query per workflow."""
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
@@ -263,6 +263,20 @@ async def api_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
         search_attributes=list(temporal.SEARCH_ATTRIBUTES),
         dev_server_log_level="error",
     ) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def api_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """A server that has workers where a test wants them."""
+    async with stock_server() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def api_deserted_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """A server without a worker, but for those that a test brings."""
+    async with stock_server() as environment:
         yield environment
 
 
@@ -290,37 +304,35 @@ def api_tokens(api_settings: Settings) -> Callable[[str], dict[str, str]]:
     }
 
 
-@pytest.fixture
-def api_working(api_server: WorkflowEnvironment, api_process: StubProcess) -> Opened:
-    """A context in which workers run."""
-
-    @asynccontextmanager
-    async def working() -> AsyncIterator[None]:
-        client = api_server.client
-        fake = FakeHost(client, api_process.address)
-        effects = [fake.bind, fake.provision, fake.steer, fake.deprovision, fake.clear_storage, fake.remove]
-        queues: list[tuple[str, list[Any]]] = [
-            (temporal.EFFECTS, [fake.compile, fake.bind]),
-            (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),
-            (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
-        ]
-        async with AsyncExitStack() as workers:
-            decider = Worker(
-                client, task_queue=temporal.PIPELINES, workflows=[PipelineWorkflow, CleanupWorkflow]
-            )
-            await workers.enter_async_context(decider)
-            for queue, activities in queues:
-                await workers.enter_async_context(Worker(client, task_queue=queue, activities=activities))
-            yield
-
-    return working
-
-
-@pytest.fixture
-async def api_worker(api_working: Opened) -> AsyncIterator[None]:
-    """Workers, for the length of a test."""
-    async with api_working():
+@asynccontextmanager
+async def working(client: Client, address: str) -> AsyncIterator[None]:
+    """Run workers."""
+    fake = FakeHost(client, address)
+    effects = [fake.bind, fake.provision, fake.steer, fake.deprovision, fake.clear_storage, fake.remove]
+    queues: list[tuple[str, list[Any]]] = [
+        (temporal.EFFECTS, [fake.compile, fake.bind]),
+        (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),
+        (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
+    ]
+    async with AsyncExitStack() as workers:
+        decider = Worker(client, task_queue=temporal.PIPELINES, workflows=[PipelineWorkflow, CleanupWorkflow])
+        await workers.enter_async_context(decider)
+        for queue, activities in queues:
+            await workers.enter_async_context(Worker(client, task_queue=queue, activities=activities))
         yield
+
+
+@pytest.fixture(scope="session")
+async def api_worker(api_server: WorkflowEnvironment, api_process: StubProcess) -> AsyncIterator[None]:
+    """Workers."""
+    async with working(api_server.client, api_process.address):
+        yield
+
+
+@pytest.fixture
+def api_working(api_deserted_server: WorkflowEnvironment, api_process: StubProcess) -> Opened:
+    """A context in which workers run for the deserted server."""
+    return lambda: working(api_deserted_server.client, api_process.address)
 
 
 @pytest.fixture
@@ -344,6 +356,15 @@ def api_open(api_settings: Settings) -> Opened:
 async def api(api_server: WorkflowEnvironment, api_open: Opened) -> AsyncIterator[httpx.AsyncClient]:
     """The application."""
     async with api_open(api_server.client) as http:
+        yield http
+
+
+@pytest.fixture
+async def api_deserted(
+    api_deserted_server: WorkflowEnvironment, api_open: Opened
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The application while there is no worker."""
+    async with api_open(api_deserted_server.client) as http:
         yield http
 
 

@@ -34,8 +34,10 @@ def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error_code"]
 
 
-async def test_creating_needs_no_worker(api_pipeline: Any) -> None:
-    created = await api_pipeline.create(description="d", tags=["a", "b"], runtime_config={"workers": 2})
+async def test_creating_needs_no_worker(api_deserted: httpx.AsyncClient, api_named: Any) -> None:
+    created = await api_named(api_deserted).create(
+        description="d", tags=["a", "b"], runtime_config={"workers": 2}
+    )
     assert set(created) == set(PipelineInfo.model_fields)
     assert (created["version"], created["program_version"], created["refresh_version"]) == (1, 1, 1)
     assert created["program_status"] == "Pending"

@@ -198,40 +198,46 @@ async def test_an_unknown_request(stopped: Any) -> None:
 # Without a worker
 
 
+@pytest.fixture
+def deserted(api_deserted: httpx.AsyncClient, api_named: Any) -> Any:
+    """A pipeline for which there is no worker."""
+    return api_named(api_deserted)
+
+
 async def test_without_a_worker_a_start_is_on_record_and_carried_out_later(
-    api_pipeline: Any, api_working: Any, eventually: Any
+    deserted: Any, api_working: Any
 ) -> None:
-    await api_pipeline.create()
+    await deserted.create()
     began = time.monotonic()
-    started = await api_pipeline.post("start")
+    started = await deserted.post("start")
     assert time.monotonic() - began < 2
     assert started.status_code == 202
     where = started.headers["location"]
-    assert where.startswith(f"{api_pipeline.path}/requests/")
-    pending = await api_pipeline.http.get(where)
+    assert where.startswith(f"{deserted.path}/requests/")
+    pending = await deserted.http.get(where)
     assert (pending.status_code, pending.json()["status"]) == (202, "pending")
-    assert (await api_pipeline.get())["deployment_status"] == "Stopped"
+    assert (await deserted.get())["deployment_status"] == "Stopped"
     async with api_working():
-        await api_pipeline.reaches("Running")
-        assert (await api_pipeline.http.get(where)).json()["status"] == "accepted"
+        await deserted.reaches("Running")
+        assert (await deserted.http.get(where)).json()["status"] == "accepted"
 
 
-async def test_without_a_worker_an_edit_is_not_claimed(api_pipeline: Any) -> None:
-    await api_pipeline.create()
+async def test_without_a_worker_an_edit_is_not_claimed(deserted: Any) -> None:
+    await deserted.create()
     began = time.monotonic()
-    answer = await api_pipeline.http.patch(api_pipeline.path, json={"description": "new"})
+    answer = await deserted.http.patch(deserted.path, json={"description": "new"})
     assert time.monotonic() - began < 5
     refused(answer, 503, "OutcomeUnknown")
-    assert answer.headers["location"].startswith(api_pipeline.path)
+    assert answer.headers["location"].startswith(deserted.path)
 
 
-async def test_without_a_worker_only_the_whole_is_not_answered(api_pipeline: Any) -> None:
-    created = await api_pipeline.create()
-    seen = await api_pipeline.get()
+async def test_without_a_worker_only_the_whole_is_not_answered(deserted: Any) -> None:
+    created = await deserted.create()
+    seen = await deserted.get()
     assert seen["id"] == created["id"]
-    assert (await api_pipeline.http.get("/v0/pipelines?selector=status")).status_code == 200
+    assert (await deserted.http.get("/v0/pipelines?selector=status")).status_code == 200
     began = time.monotonic()
-    whole = await api_pipeline.http.get(api_pipeline.path)
+    whole = await deserted.http.get(deserted.path)
     assert time.monotonic() - began < 5
     refused(whole, 503, "NotAnsweredYet")
 

@@ -1,0 +1,106 @@
+"""The platform's own endpoints, and every route while Temporal is away."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from api.shapes import ClusterHealth, Configuration
+from sluicegate import temporal
+
+ROUTES = [
+    "GET /v0/pipelines",
+    "GET /v0/pipelines/p",
+    "POST /v0/pipelines",
+    "PUT /v0/pipelines/p",
+    "PATCH /v0/pipelines/p",
+    "DELETE /v0/pipelines/p",
+    "POST /v0/pipelines/p/start",
+    "POST /v0/pipelines/p/stop",
+    "POST /v0/pipelines/p/pause",
+    "POST /v0/pipelines/p/resume",
+    "POST /v0/pipelines/p/clear",
+    "POST /v0/pipelines/p/dismiss_error",
+    "GET /v0/pipelines/p/requests/r",
+    "POST /v0/pipelines/p/ingress/t",
+    "GET /v0/pipelines/p/query?sql=1",
+    "GET /v0/pipelines/p/stats",
+    "GET /v0/pipelines/p/completion_status?token=t",
+    "GET /v0/pipelines/p/logs",
+]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_while_temporal_is_away(api_offline: httpx.AsyncClient, route: str) -> None:
+    method, _, path = route.partition(" ")
+    body = {"name": "p", "program_code": ""} if method in ("PUT", "PATCH") or path.endswith("es") else None
+    began = time.monotonic()
+    answer = await api_offline.request(method, path, json=body)
+    assert time.monotonic() - began < 5
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable")
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_a_server_that_hangs(api_open: Any) -> None:
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    client = await Client.connect(f"127.0.0.1:{port}", lazy=True, plugins=[temporal.PLUGIN])
+    async with api_open(client) as http:
+        for method, path in (("GET", "/v0/pipelines/p"), ("POST", "/v0/pipelines/p/start")):
+            began = time.monotonic()
+            answer = await http.request(method, path)
+            assert time.monotonic() - began < 5
+            assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable")
+    silent.close()
+
+
+async def test_health(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+
+
+async def test_health_while_temporal_is_away(api_offline: httpx.AsyncClient) -> None:
+    answer = await api_offline.get("/healthz")
+    assert answer.status_code == 500
+    assert answer.json()["status"].startswith("unhealthy: ")
+
+
+async def test_configuration(api_offline: httpx.AsyncClient) -> None:
+    config = (await api_offline.get("/v0/config")).json()
+    assert set(config) == set(Configuration.model_fields)
+    assert config["edition"] == "Enterprise"
+    assert (await api_offline.get("/config/authentication")).json() == {}
+    session = (await api_offline.get("/v0/config/session")).json()
+    assert session == {
+        "tenant_id": "00000000-0000-0000-0000-000000000000",
+        "tenant_name": "default",
+        "role": "admin",
+        "memberships": [],
+    }
+
+
+async def test_the_cluster_is_healthy(api_worker: None, api: httpx.AsyncClient, eventually: Any) -> None:
+    async def healthy() -> dict[str, Any] | None:
+        answer = await api.get("/v0/cluster_healthz")
+        return dict(answer.json()) if answer.status_code == 200 else None
+
+    shown = await eventually(healthy)
+    assert shown["all_healthy"] is True
+    ClusterHealth.model_validate(shown)
+
+
+async def test_the_cluster_while_temporal_is_away(api_offline: httpx.AsyncClient) -> None:
+    answer = await api_offline.get("/v0/cluster_healthz")
+    assert answer.status_code == 503
+    shown = answer.json()
+    assert shown["api"]["healthy"] is True
+    assert (shown["all_healthy"], shown["compiler"]["healthy"], shown["runner"]["healthy"]) == (
+        False,
+        False,
+        False,
+    )
+    again = (await api_offline.get("/v0/cluster_healthz")).json()
+    assert again["runner"]["unchanged_since"] == shown["runner"]["unchanged_since"]
