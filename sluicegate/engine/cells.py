@@ -131,7 +131,9 @@ def _reader(column: Column, *, pandas: bool) -> Callable[[Any], Any]:
 
 
 def _integer(value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != value // 1:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("is not an integer")
+    if not isinstance(value, int) and not float(value).is_integer():
         raise ValueError("is not an integer")
     if not low <= value <= high:
         raise ValueError(f"is not between {low} and {high}")
@@ -185,14 +187,12 @@ def _moment(value: Any) -> str:
 
 
 def _binary(value: Any) -> str:
+    if not isinstance(value, list):
+        raise ValueError("is not an array of bytes")
     try:
-        return bytes(value).hex() if isinstance(value, list) else bytes(_refuse()).hex()
+        return bytes(value).hex()
     except (TypeError, ValueError) as error:
         raise ValueError("is not an array of bytes") from error
-
-
-def _refuse() -> list[int]:
-    raise ValueError("is not an array of bytes")
 
 
 def _json(value: Any) -> str:

@@ -160,7 +160,9 @@ class Pipeline:
         """Begin to checkpoint and let go of the database."""
         if self.desired != "Suspended":
             self._wish("Suspended")
-            self._suspend_if_wanted()
+        if self.failure is not None:
+            raise self.failure
+        self._suspend_if_wanted()
 
     async def running(self) -> None:
         """Wait until input may be taken; raises where that cannot come about."""

@@ -12,7 +12,11 @@ from sqlglot import exp
 TABLE_FUNCTIONS = (exp.Unnest, exp.Explode, exp.GenerateSeries, exp.ExplodingGenerateSeries)
 TABLE_FUNCTION_NAMES = {"unnest", "range", "generate_series"}
 QUERIES = (exp.Query, exp.Values)
-WRITES = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Attach, exp.Copy, exp.Pragma)
+OTHERS = (
+    *(exp.DML, exp.DDL, exp.Command, exp.Into, exp.Attach, exp.Copy, exp.Pragma),
+    *(exp.Describe, exp.Show, exp.Summarize, exp.Set),
+)
+"""What hides in a query and is none."""
 
 Physical = Callable[[str], str | None]
 """From a relation's exact name to its name inside DuckDB."""
@@ -41,9 +45,9 @@ def localize(query: exp.Expr, physical: Physical) -> None:
     """Rewrite a query in place to DuckDB's names; raises Unreachable."""
     for identifier in query.find_all(exp.Identifier):
         identifier.set("this", exact(identifier))
-    for write in query.find_all(*WRITES):
-        if not isinstance(write, QUERIES):
-            raise Unreachable("A query may only read", write)
+    for other in query.find_all(*OTHERS):
+        if not isinstance(other, QUERIES):
+            raise Unreachable("A query may only read relations", other)
     renamed: dict[str, str] = {}
     for table in list(query.find_all(exp.Table)):
         _localize_table(table, physical, renamed)

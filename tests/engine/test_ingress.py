@@ -132,6 +132,7 @@ def test_types_go_in_and_come_out(deploy: Deploy) -> None:
         pytest.param({"flag": "true"}, "flag", id="boolean"),
         pytest.param({"tiny": 128}, "tiny", id="range"),
         pytest.param({"tiny": 1.5}, "tiny", id="fraction"),
+        pytest.param({"big": 2**70}, "big", id="huge"),
         pytest.param({"tiny": "1"}, "tiny", id="text for integer"),
         pytest.param({"tiny": True}, "tiny", id="boolean for integer"),
         pytest.param({"ratio": "1"}, "ratio", id="text for float"),
@@ -157,6 +158,17 @@ def test_a_wrong_value_is_told(shared: Engine, row: dict[str, Any], field: str) 
     (error,) = answer["details"]["errors"]
     assert (error["field"], error["event_number"]) == (field, 1)
     assert field in error["description"]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1E+999999", "123456789012345678901234567890.5"])
+@pytest.mark.parametrize("field", ["big", "ratio", "exact"])
+def test_a_number_out_of_all_ranges_is_told(shared: Engine, field: str, number: str) -> None:
+    body = f'{{"{field}": {number}}}'
+    answer = shared.push("typed", body, format="json", update_format="raw")
+    if field == "ratio" and "e" not in number.lower():
+        assert answer.status_code == 200
+    else:
+        assert [error["field"] for error in answer.json()["details"]["errors"]] == [field]
 
 
 def test_right_records_go_in_beside_wrong_ones(engine: Engine) -> None:

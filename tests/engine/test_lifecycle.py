@@ -2,12 +2,14 @@
 
 import json
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from tests.engine.conftest import Deploy, Engine
+from tests.engine.conftest import ROOT, Deploy, Engine
 
 PROGRAM = """
 CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR);
@@ -83,6 +85,17 @@ def test_nobody_is_let_in_without_the_token(deploy: Deploy) -> None:
 def test_an_unknown_route_is_not_found(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     assert engine.http.post("/start_transaction").status_code == 404
+
+
+def test_a_start_does_without_what_only_queries_need() -> None:
+    """Every import before the first answer is time that a user waits."""
+    modules = "app, database, loading, pipeline, server"
+    late = "{'sqlglot', 'prettytable', 'pandas', 'numpy', 'pyarrow', 'pydantic', 'httpx'}"
+    code = (
+        f"import sys\nfrom sluicegate.engine import {modules}\nsys.exit(str({late} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def test_it_says_in_a_line_what_it_does(deploy: Deploy) -> None:

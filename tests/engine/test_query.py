@@ -126,6 +126,8 @@ def test_what_is_not_materialized_is_not_read(engine: Engine, relation: str) -> 
         "SELECT * FROM main.t",
         'SELECT * FROM "~steps"',
         "SELECT * FROM query('SELECT 1')",
+        "SELECT * FROM (DESCRIBE t)",
+        "SELECT * FROM (SHOW ALL TABLES)",
         "WITH x AS (INSERT INTO t VALUES (9) RETURNING id) SELECT * FROM x",
         "WITH x AS (DELETE FROM t RETURNING id) SELECT * FROM x",
         "INSERT INTO total VALUES (1)",
