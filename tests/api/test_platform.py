@@ -1,11 +1,11 @@
 """The platform's own endpoints, and every route while Temporal is away."""
 
 import asyncio
+import socket
 import time
 from typing import Any
 
 import httpx
-import pytest
 from temporalio.client import Client
 
 from api.shapes import ClusterHealth, Configuration
@@ -33,28 +33,30 @@ ROUTES = [
 ]
 
 
-@pytest.mark.parametrize("route", ROUTES)
-async def test_while_temporal_is_away(api_offline: httpx.AsyncClient, route: str) -> None:
-    method, _, path = route.partition(" ")
-    body = {"name": "p", "program_code": ""} if method in ("PUT", "PATCH") or path.endswith("es") else None
-    began = time.monotonic()
-    answer = await api_offline.request(method, path, json=body)
-    assert time.monotonic() - began < 5
-    assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable")
-    assert answer.headers["retry-after"] == "5"
+async def test_while_temporal_is_away(api_offline: httpx.AsyncClient) -> None:
+    async def call(route: str) -> tuple[str, float, httpx.Response]:
+        method, _, path = route.partition(" ")
+        body = {"name": "p", "program_code": ""} if method[0] == "P" and path.count("/") < 4 else None
+        began = time.monotonic()
+        answer = await api_offline.request(method, path, json=body)
+        return route, time.monotonic() - began, answer
+
+    for route, took, answer in await asyncio.gather(*map(call, ROUTES)):
+        assert took < 5, route
+        assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable"), route
+        assert answer.headers["retry-after"] == "5", route
 
 
 async def test_a_server_that_hangs(api_open: Any) -> None:
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    client = await Client.connect(f"127.0.0.1:{port}", lazy=True, plugins=[temporal.PLUGIN])
-    async with api_open(client) as http:
-        for method, path in (("GET", "/v0/pipelines/p"), ("POST", "/v0/pipelines/p/start")):
-            began = time.monotonic()
-            answer = await http.request(method, path)
-            assert time.monotonic() - began < 5
-            assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable")
-    silent.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and says nothing
+        port = silent.getsockname()[1]
+        client = await Client.connect(f"127.0.0.1:{port}", lazy=True, plugins=[temporal.PLUGIN])
+        async with api_open(client) as http:
+            for method, path in (("GET", "/v0/pipelines/p"), ("POST", "/v0/pipelines/p/start")):
+                began = time.monotonic()
+                answer = await http.request(method, path)
+                assert time.monotonic() - began < 5
+                assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable")
 
 
 async def test_health(api: httpx.AsyncClient) -> None:
