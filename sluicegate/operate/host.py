@@ -23,8 +23,13 @@ async def main() -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    async def keep() -> None:
+        _tell("host is ready")
+        await supervisor.keep()
+
     try:
-        await supervisor.run(stop, supervisor.keep)
+        await supervisor.run(stop, keep)
     except NeverCameUp as error:
         _tell(str(error))
         return 1

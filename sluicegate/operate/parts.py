@@ -128,9 +128,10 @@ def worker(log: Path | None, kind: str = "workflow", queue: str = temporal.PIPEL
 
     async def ready(pid: int) -> bool:
         try:
-            return await polling.polled(await temporal.connect(), kind, queue, f"{pid}@{gethostname()}")
+            pollers = await polling.pollers(await temporal.connect(), kind, queue)
         except (RuntimeError, RPCError):
             return False
+        return f"{pid}@{gethostname()}" in pollers
 
     return _module("worker", ready, log, grace=WORKER_GRACE)
 
@@ -162,13 +163,13 @@ def _module(name: str, ready: supervisor.Ready, log: Path | None, *, grace: floa
 
 async def _temporal_ready(_: int) -> bool:
     try:
-        await _keep_history(await temporal.connect())
+        await keep_history(await temporal.connect())
     except (RuntimeError, RPCError):
         return False
     return True
 
 
-async def _keep_history(client: Client) -> None:
+async def keep_history(client: Client) -> None:
     """Set the namespace's retention; a development server makes it with one day."""
     namespace = client.namespace
     found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))

@@ -25,28 +25,26 @@ LATELY = timedelta(minutes=2)
 """A poll lasts a minute, and its poller is named when it begins."""
 
 
-async def polled(client: Client, kind: str, queue: str, identity: str) -> bool:
-    """Say whether a worker whose identity (`pid@host` by default) ends so has polled the queue lately."""
+async def pollers(client: Client, kind: str, queue: str) -> set[str]:
+    """Give the identities (`pid@host` by default) of the workers that have polled a queue lately."""
     since = datetime.now(UTC) - LATELY
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=KINDS[kind]
         )
     )
-    return any(
-        poller.identity.endswith(identity) and poller.last_access_time.ToDatetime(UTC) >= since
-        for poller in answer.pollers
-    )
+    return {poller.identity for poller in answer.pollers if poller.last_access_time.ToDatetime(UTC) >= since}
 
 
 async def main(kind: str, queue: str) -> int:
     """Answer by exit status."""
     try:
         client = await temporal.connect()
-        here = await polled(client, kind, queue, f"@{socket.gethostname()}")
+        found = await pollers(client, kind, queue)
     except (RuntimeError, RPCError):
         return 1
-    return 0 if here else 1
+    here = f"@{socket.gethostname()}"
+    return 0 if any(identity.endswith(here) for identity in found) else 1
 
 
 if __name__ == "__main__":
