@@ -6,7 +6,7 @@ from typing import Any, Self
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Pipeline
-from sluicegate.lifecycle.values import Time, Value, rfc3339
+from sluicegate.lifecycle.values import Time, Value
 
 KEPT = 720
 
@@ -67,8 +67,8 @@ class Event(Value):
         if self.deployment_resources_desired_status == "Stopped":
             desired = "Stopped"
         error = " ⚠" if self.deployment_error else ""
-        cells = (status + error, desired, self.program_status, self.storage_status, self.actor)
-        return f"| {rfc3339(self.recorded_at)} | " + " | ".join(cells) + " |"
+        at = self.recorded_at.strftime("%m-%d %H:%M:%S")
+        return "| " + " | ".join((at, status + error, desired, self.program_status, self.actor)) + " |"
 
 
 def is_transition(old: Pipeline, new: Pipeline) -> bool:

@@ -108,10 +108,12 @@ def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline
     if p.resources_status is not ResourcesStatus.PROVISIONING:
         return ()
     initial = RuntimeDesired(str(p.deployment_initial))
+    seen = found.observation
     first = Observation(
         runtime_status=RuntimeStatus.INITIALIZING,
         runtime_desired_status=initial,
-        details={"reason": "The process answers; its first status is awaited."},
+        details=seen.details if seen.runtime_status is RuntimeStatus.INITIALIZING else {},
+        storage_status_details=seen.storage_status_details,
     )
     entered = p.with_resources(
         ResourcesStatus.PROVISIONED,
@@ -123,7 +125,7 @@ def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline
         deadline=None,
         last_try=False,
     ).with_runtime(first, at)
-    return (entered, *observed(entered, found.observation, at))
+    return (entered, *observed(entered, seen, at))
 
 
 def observed(p: Pipeline, seen: Observation, at: datetime) -> tuple[Pipeline, ...]:

@@ -10,6 +10,8 @@ from sluicegate.lifecycle.values import rfc3339
 if TYPE_CHECKING:
     from sluicegate.lifecycle.journal import Event
 
+_SECONDS = "%Y-%m-%d %H:%M:%S UTC"
+
 Selector = Literal["all", "status", "status_with_connectors"]
 
 
@@ -89,7 +91,8 @@ def _descriptor(p: Pipeline) -> dict[str, Any]:
 
 def page(p: Pipeline, newest: Sequence["Event"]) -> str:
     """Write the Markdown page that the Temporal UI shows of a pipeline."""
-    since, desired_since = _time(p.deployment_status_since), _time(p.deployment_desired_status_since)
+    since = p.deployment_status_since.strftime(_SECONDS)
+    desired_since = p.deployment_desired_status_since.strftime(_SECONDS)
     lines = [
         f"### Pipeline `{p.name}`: {p.deployment_status}",
         "",
@@ -102,13 +105,15 @@ def page(p: Pipeline, newest: Sequence["Event"]) -> str:
     ]
     for effect, retry in p.retries.items():
         lines.append(f"- **Retrying** {effect} after {retry.attempts} attempts: {retry.reason}")
-    if p.deployment_error is not None:
+    if p.deployment_error is None:
+        lines.append("- **Error** none")
+    else:
         text = p.deployment_error.message.replace("\n", "\n> ")
         lines += ["", f"**Error** `{p.deployment_error.error_code}`", "", f"> {text}"]
     lines += [
         "",
-        "| last transitions (UTC) | status | desired | program | storage | by |",
-        "|---|---|---|---|---|---|",
+        "| last transitions (UTC) | status | desired | program | by |",
+        "|---|---|---|---|---|",
     ]
     lines += [event.row() for event in reversed(newest)]
     return "\n".join(lines)
