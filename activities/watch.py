@@ -24,7 +24,7 @@ IDLE_EVERY = 1.0
 """Seconds between looks at a process that does what it should."""
 BUSY_EVERY = 0.05
 """Seconds between looks at one whose status is about to change."""
-BUSY_FOR = timedelta(seconds=5)
+BUSY_FOR = timedelta(seconds=1)
 BEAT_EVERY = 20.0
 BEAT_TIMEOUT = timedelta(seconds=90)
 GRACE = timedelta(seconds=20)

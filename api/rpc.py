@@ -272,6 +272,7 @@ def _may_pass(trouble: RPCError | RuntimeError, late: Refusal) -> None:
         if not str(trouble).startswith(_NOT_CONNECTED):
             raise trouble
     elif trouble.status in _LATE:
+        print("LATE", trouble.status, trouble.message)
         raise late from trouble
     elif _no_such_workflow(trouble):
         raise NoSuchWorkflow from trouble

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import secrets
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,6 +64,14 @@ class Settings(BaseSettings):
     def _words(cls, raw: object) -> object:
         return tuple(raw.split()) if isinstance(raw, str) else raw
 
+    @field_validator("secret", "api_keys", mode="after")
+    @classmethod
+    def _replaced(cls, given: object) -> object:
+        for one in given if isinstance(given, tuple) else (given,):
+            if isinstance(one, SecretStr) and one.get_secret_value().startswith("replace-me"):
+                raise ValueError("replace the placeholder by a secret of your own")
+        return given
+
     @field_validator("home", mode="after")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -85,9 +94,10 @@ class Settings(BaseSettings):
 
     def token(self, *purpose: str) -> str:
         """Derive the token for a purpose from the secret, so that no token is ever stored or sent along."""
-        key = self._secret().encode()
+        key = self._secret.encode()
         return hmac.new(key, "/".join(purpose).encode(), hashlib.sha256).hexdigest()
 
+    @cached_property
     def _secret(self) -> str:
         if self.secret is not None:
             return self.secret.get_secret_value()

@@ -11,7 +11,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.plugin import SimplePlugin
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
     HandleSignalInput,
     Interceptor,
@@ -113,7 +113,14 @@ async def connect(*, lazy: bool = False) -> Client:
     config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
     config.setdefault("target_host", "127.0.0.1:7233")
     limits = PayloadLimitsConfig(memo_warn_size=6 * 1024)
-    return await Client.connect(**config, plugins=[PLUGIN], lazy=lazy, payload_limits=limits)
+    return await Client.connect(
+        **config,
+        plugins=[PLUGIN],
+        lazy=lazy,
+        payload_limits=limits,
+        # What is large is packed already.
+        grpc_compression=GrpcCompression.NONE,
+    )
 
 
 class SearchAttributesMissing(Exception):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import duckdb
@@ -189,8 +190,9 @@ class Loader:
         """Make a staging table of typed rows; raises _Rejected for those that do not fit."""
         texts = []
         wrong: dict[int, tuple[Column, str]] = {}
+        given = [change.row for _, change in rows]
         for _, column in columns:
-            values = [change.row.get(column.name, column.default) for _, change in rows]
+            values = _values(column, given)
             encoded = cells.encode(column, values, required=strict and not column.nullable, pandas=pandas)
             texts.append(encoded.text)
             for index, complaint in encoded.wrong.items():
@@ -250,6 +252,13 @@ class Loader:
 def _signature(change: Change) -> frozenset[str] | None:
     """Tell runs apart: partial updates go by the columns they give, all else goes together."""
     return frozenset(change.row) if change.op == "update" else None
+
+
+def _values(column: Column, rows: list[dict[str, Any]]) -> list[Any]:
+    try:
+        return list(map(itemgetter(column.name), rows))
+    except KeyError:
+        return [row.get(column.name, column.default) for row in rows]
 
 
 def _staging(columns: Staged) -> str:

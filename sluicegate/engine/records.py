@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +15,7 @@ from sluicegate.engine.plan import Column, Table
 
 UPDATE_FORMATS = ("insert_delete", "raw")
 FLAVORS = ("default", "pandas")
+BLANKS = re.compile(r"[ \t\r\n]*")
 KNOWN_FORMATS = ("csv", "json")
 
 
@@ -101,7 +103,8 @@ def _read_json(text: str, table: Table, reading: Format) -> Parsed:
         for element in elements:
             event += 1
             try:
-                taken.extend(Change(op, row, event, chunk) for op, row in _changes(element, names, reading))
+                for op, row in _changes(element, names, reading):
+                    taken.append(Change(op, row, event, chunk))
             except Malformed as error:
                 parsed.errors.append(parse_error(str(error), event, text=element))
                 event, taken = event + len(elements) - 1, []
@@ -115,8 +118,8 @@ def _values(text: str, *, exact: bool) -> Iterator[Any]:
     decoder = json.JSONDecoder(parse_float=Decimal if exact else None, parse_constant=_no_constant)
     at, end = 0, len(text)
     while True:
-        while at < end and text[at] in " \t\r\n":
-            at += 1
+        blanks = BLANKS.match(text, at)
+        at = blanks.end() if blanks else at
         if at >= end:
             return
         try:
@@ -146,17 +149,15 @@ def _elements(value: Any, *, array: bool) -> list[Any]:
     return value
 
 
-def _changes(element: Any, names: "_Names", reading: Format) -> Iterator[tuple[str, dict[str, Any]]]:
+def _changes(element: Any, names: "_Names", reading: Format) -> list[tuple[str, dict[str, Any]]]:
     if reading.update_format == "raw":
-        yield "insert", names.row(element)
-        return
+        return [("insert", names.row(element))]
     if not isinstance(element, dict) or not element.keys() & {"insert", "delete", "update"}:
         raise Malformed("expected an object with the key insert, delete or update")
-    for op in ("delete", "insert", "update"):
-        if element.get(op) is not None:
-            if op == "update" and not names.table.primary_key:
-                raise Malformed("update needs a table with a PRIMARY KEY")
-            yield op, names.row(element[op])
+    if element.get("update") is not None and not names.table.primary_key:
+        raise Malformed("update needs a table with a PRIMARY KEY")
+    ops = ("delete", "insert", "update")
+    return [(op, names.row(element[op])) for op in ops if element.get(op) is not None]
 
 
 class _Names:
