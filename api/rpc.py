@@ -51,10 +51,14 @@ _PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 _PAGE = 1000
 
-_PASSING = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.RESOURCE_EXHAUSTED}
-"""A server that restarts, a workflow about to begin a new history, a rate limit: soon over."""
-_LATE = {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION}
-"""An expired deadline has two codes; the third says that the workflow's tasks fail at the moment."""
+_PASSING = {
+    RPCStatusCode.UNAVAILABLE,  # a server that restarts
+    RPCStatusCode.RESOURCE_EXHAUSTED,  # a rate limit, or a workflow about to begin a new history
+    RPCStatusCode.FAILED_PRECONDITION,  # an update whose workflow task met another event, and is done again
+}
+"""Soon over."""
+_LATE = {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED}
+"""Both stand for an expired deadline."""
 _NOT_CONNECTED = "Failed client connect"
 """How the RuntimeError of a lazy client begins that could not connect."""
 _RESENT = {"UnprocessedUpdate", "AcceptedUpdateCompletedWorkflow"}
@@ -261,7 +265,7 @@ class Temporal:
             except (RPCError, RuntimeError) as trouble:
                 _may_pass(trouble, late)
                 if clock() + pause > deadline:
-                    raise _unavailable(trouble) from trouble
+                    raise (_unavailable(trouble) if _away(trouble) else late) from trouble
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -272,12 +276,16 @@ def _may_pass(trouble: RPCError | RuntimeError, late: Refusal) -> None:
         if not str(trouble).startswith(_NOT_CONNECTED):
             raise trouble
     elif trouble.status in _LATE:
-        print("LATE", trouble.status, trouble.message)
         raise late from trouble
     elif _no_such_workflow(trouble):
         raise NoSuchWorkflow from trouble
     elif trouble.status not in _PASSING:
         raise _unavailable(trouble) from trouble
+
+
+def _away(trouble: RPCError | RuntimeError) -> bool:
+    """Whether it is the server that is missing, not an answer."""
+    return not isinstance(trouble, RPCError) or trouble.status is RPCStatusCode.UNAVAILABLE
 
 
 def _no_such_workflow(error: RPCError) -> bool:
