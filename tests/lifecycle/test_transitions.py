@@ -207,6 +207,12 @@ def test_a_stop_does_not_wait_for_a_retry(world: "World") -> None:
     assert [action.effect for action in world.in_flight] == ["deprovision"]
 
 
+def test_a_deadline_that_means_nothing_does_not_wake_for_ever(deployed: Any, at: datetime) -> None:
+    p = deployed(PROVISIONED, deadline=at)
+    assert reconcile.wake_at(p, at - timedelta(seconds=1)) == at
+    assert reconcile.wake_at(p, at) is None
+
+
 def test_effects_back_off_one_by_one(deployed: Any, at: datetime) -> None:
     p = deployed(PROVISIONED, wanted=True).but(wanted=RuntimeDesired.PAUSED)
     p = transitions.failed(transitions.failed(p, "watch", "no", at), "steer", "no", at)

@@ -237,8 +237,9 @@ class Walk(RuleBasedStateMachine):
             },
         ),
         platform=st.sampled_from(("1", "1", "2")),
+        turn=st.booleans(),
     )
-    def edit(self, fields: dict[str, Any], platform: str) -> None:
+    def edit(self, fields: dict[str, Any], platform: str, turn: bool) -> None:
         world, given = self.world, dict(fields)
         if (code := given.pop("program_code", None)) is not None:
             given["texts"] = Packed.of_json({"program_code": code})
@@ -252,7 +253,8 @@ class Walk(RuleBasedStateMachine):
         else:
             core = [world.p.but(description="", tags=()), before.pipeline.but(description="", tags=())]
             assert (core[0] == core[1]) is (world.p.version == before.pipeline.version)
-        world.turn()
+        if turn:
+            world.turn()
 
     @precondition(lambda self: self.world.in_flight)
     @rule(
@@ -362,6 +364,8 @@ class Walk(RuleBasedStateMachine):
         """Stop wins from everywhere, in a bounded number of steps (I5)."""
         world.send("stop", force=True, request_id="the end")
         assert not world.p.start_wanted
+        world.turn()
+        assert world.p.resources_status in (ResourcesStatus.STOPPED, ResourcesStatus.STOPPING)
         world.cooperate()
         check_steps(world)
         assert world.p.fully_stopped
