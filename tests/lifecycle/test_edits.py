@@ -144,6 +144,14 @@ def test_a_program_may_change_while_storage_is_in_use(deployed: Any, make_texts:
     assert edited.platform_version == "2"
 
 
+def test_a_program_that_is_still_pending_stays_so_since_then(
+    make_pipeline: Any, make_texts: Any, at: datetime
+) -> None:
+    p = make_pipeline()
+    edited = edits.apply(p, edit(texts=make_texts("SELECT 1")), at).pipeline
+    assert (edited.program_version, edited.program_status_since) == (2, p.program_status_since)
+
+
 ORDER = [
     (
         {"description": "x" * 301, "name": "q"},

@@ -74,6 +74,7 @@ def test_what_makes_no_sense_gets_a_receipt_that_says_so(
     read = commands.parse("stop", arriving, "fallback")
     assert isinstance(read, Unreadable)
     assert words in read.reason
+    assert len(read.reason) <= commands.MAX_REASON
     state = world.state.obeying(read, world.now)
     refusal = state.receipts.kept["fallback"].refusal()
     assert isinstance(refusal, errors.MessageNotUnderstood)
