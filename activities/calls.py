@@ -193,7 +193,7 @@ def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
         case ((Effect.PROVISION | Effect.BIND), _):
             return transitions.provision_failed(p, reason, now)
         case Effect.STEER, deploy.REFUSED:
-            return (transitions.steer_refused(p),)
+            return (transitions.steer_refused(p),) if action.argument == p.wanted else ()
         case Effect.WATCH, "unanswered":
             shown = transitions.unanswered(p, now)
             return (*shown, transitions.failed(shown[-1] if shown else p, action.effect, reason, now))

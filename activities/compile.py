@@ -20,6 +20,10 @@ MAX_PLAN_BYTES = 400 * 1024
 """Encoded size of plan and schema together, which travel with the pipeline's state."""
 
 
+MAX_MESSAGES = 100
+"""More errors than a person reads."""
+
+
 class Compiler:
     """Compiles programs; holds the command that does it."""
 
@@ -64,6 +68,7 @@ def _answer(exit_code: int, out: bytes, err: bytes) -> dict[str, Any]:
     """Read what the compiler wrote; one that was ended by its limits is an answer about the program."""
     if exit_code == 0:
         answer = json.loads(out)
+        del answer["sql_compilation"]["messages"][MAX_MESSAGES:]
         for bulky in ("program_info", "plan"):
             if answer[bulky] is not None:
                 answer[bulky] = Packed.of_json(answer[bulky])

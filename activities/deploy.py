@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.beat import heartbeating
 from sluicegate.lifecycle.effects import Addressed, Deployment, Host, Observation, Provisioned, SteerRequest
-from sluicegate.lifecycle.status import RuntimeDesired
+from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.provision import Provisioner, ProvisionRejected, Superseded
 from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
 LOOK_EVERY = 0.01
 """Seconds between looks at a process that starts; it is what the user waits for."""
+INITIALISED_WITHIN = timedelta(seconds=1)
+"""A process that is initialised sooner is shown with what it became, which saves the user a round."""
 STATUS_TIMEOUT = 5.0
 
 # Types of the ApplicationErrors that the workflow decides by
@@ -73,6 +75,7 @@ class Deployments:
 
     async def _ready(self, deployment: Deployment) -> Provisioned:
         """Wait until the process answers, ends, or its deadline passes."""
+        answered = None
         while True:
             ended = await self._provisioner.check(deployment)
             if ended is not None:
@@ -80,7 +83,10 @@ class Deployments:
             found = await self._provisioner.locate(deployment)
             seen = found and await self._first_look(found.address, deployment)
             if found and seen:
-                return Provisioned(location=found.address, details=found.details, observation=seen)
+                answered = answered or datetime.now(UTC)
+                initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
+                if not initialising or datetime.now(UTC) >= answered + INITIALISED_WITHIN:
+                    return Provisioned(location=found.address, details=found.details, observation=seen)
             if datetime.now(UTC) >= deployment.deadline:
                 text = "The process did not answer in time."
                 raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)

@@ -117,10 +117,11 @@ class PipelineWorkflow:
     def _issue(self) -> None:
         """Cancel the effects that are no longer wanted and start those that are."""
         wanted = reconcile.actions(self._state.pipeline, workflow.now())
-        for action in [a for a in self._in_flight if a not in wanted]:
+        for action in [a for a in self._in_flight if not reconcile.may_go_on(a, wanted)]:
             self._in_flight.pop(action).cancel()
         for action in sorted(wanted - self._in_flight.keys(), key=str):
-            self._in_flight[action] = asyncio.create_task(self._carry_out(action))
+            if not reconcile.must_wait(action, self._in_flight):
+                self._in_flight[action] = asyncio.create_task(self._carry_out(action))
 
     async def _carry_out(self, action: Action) -> None:
         """Perform one effect and feed its outcome back, unless it was called off meanwhile."""

@@ -53,6 +53,8 @@ class DismissError(Arguments):
 
 Verb = Start | Stop | Pause | Resume | Clear | DismissError
 
+MAX_ID = 64
+MAX_ACTOR = 200
 MAX_REASON = 200
 """Receipts keep the reason, and thousands of receipts are kept."""
 
@@ -101,8 +103,8 @@ def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unrea
     if not isinstance(raw, dict):
         return Unreadable(request_id=fallback_id, actor="unknown", reason="one JSON object is expected")
     request_id, actor = raw.get("request_id"), raw.get("actor")
-    request_id = request_id if _is_word(request_id) and len(request_id) <= 200 else fallback_id
-    actor = actor[:200] if _is_word(actor) else "unknown"
+    request_id = request_id if _is_word(request_id) and len(request_id) <= MAX_ID else fallback_id
+    actor = actor[:MAX_ACTOR] if _is_word(actor) else "unknown"
     if len(given) > 1:
         reason = f"one JSON object is expected, not {len(given)} arguments"
         return Unreadable(request_id=request_id, actor=actor, reason=reason)

@@ -16,6 +16,7 @@ wake_at(p)   when to look again although nothing arrived
                                      +-----------------------------------+
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
@@ -30,7 +31,7 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
-from sluicegate.lifecycle.values import Value
+from sluicegate.lifecycle.values import Value, rfc3339
 
 
 class Effect(StrEnum):
@@ -68,6 +69,18 @@ def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
 
 def _wanted(p: Pipeline) -> list[Action]:
     return [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p)) if a]
+
+
+def may_go_on(action: Action, wanted: Collection[Action]) -> bool:
+    """Whether an effect in flight is wanted still. What the process is being told cannot be called back
+    while there is something else to tell it: the next word waits, so that the last one said is the last."""
+    another = action.effect is Effect.STEER and any(a.effect is Effect.STEER for a in wanted)
+    return action in wanted or another
+
+
+def must_wait(action: Action, in_flight: Collection[Action]) -> bool:
+    """Whether an effect has to wait until another in flight is over."""
+    return action.effect is Effect.STEER and any(a.effect is Effect.STEER for a in in_flight)
 
 
 def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:
@@ -134,6 +147,7 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
     if p.program_status is not ProgramStatus.SUCCESS:
         return ()
     generation = p.generation + 1
+    deadline = at + transitions.provision_within(p)
     in_use = p.but(storage_status=StorageStatus.IN_USE)
     provisioning = in_use.with_resources(
         ResourcesStatus.PROVISIONING,
@@ -141,7 +155,8 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         generation=generation,
         deployment_id=ids.uuid7(at, f"{p.id}/deployment/{generation}"),
         deployment_error=None,
-        deadline=at + transitions.provision_within(p),
+        deadline=deadline,
+        resources_status_details={"reason": "Its process is being started.", "deadline": rfc3339(deadline)},
         last_try=False,
         epoch=p.epoch + 1,
         sequence=0,

@@ -4,6 +4,7 @@
 encoded form has a schema number, an upcaster for every older one, and keeps keys that it does not know.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Self
@@ -17,6 +18,8 @@ from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.values import Packed, Value
 
 SCHEMA = 1
+MAX_ENCODED = 3 << 19
+"""1.5 MiB; the server ends at 2 MiB."""
 MEMO_RECEIPTS = 16
 MEMO_BYTES = 4_096
 
@@ -144,14 +147,20 @@ class State(Value):
     # Travelling
 
     def encoded(self) -> dict[str, Any]:
-        """Encode for the next run: plain JSON, with the bulky parts packed."""
+        """Encode for the next run: plain JSON, with the bulky parts packed. Where it would be larger than
+        a server takes, the older half of the journal goes."""
         rest = self.model_dump(mode="json", exclude={"journal", "receipts"})
-        return {
+        encoded = {
             **rest,
             "schema": SCHEMA,
             "journal": Packed.of_json(self.journal.model_dump(mode="json")).zlib64,
             "receipts": Packed.of_json(self.receipts.model_dump(mode="json")).zlib64,
         }
+        events = self.journal.events
+        if len(json.dumps(encoded)) <= MAX_ENCODED or not events:
+            return encoded
+        shorter = self.journal.but(events=events[len(events) // 2 + 1 :])
+        return self.but(journal=shorter).encoded()
 
     @classmethod
     def decoded(cls, raw: dict[str, Any]) -> Self:

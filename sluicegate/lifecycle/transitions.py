@@ -59,7 +59,9 @@ def compiled(p: Pipeline, outcome: CompileOutcome, at: datetime) -> tuple[Pipeli
     sql, rust = outcome.sql_compilation, outcome.rust_compilation
     if outcome.system_error is not None:
         return (_turn(p, ProgramStatus.SYSTEM_ERROR, at, system_error=outcome.system_error),)
-    if sql is None or sql["exit_code"] != 0 or any(not m["warning"] for m in sql["messages"]):
+    if sql is None:
+        return (_turn(p, ProgramStatus.SYSTEM_ERROR, at, system_error="The compiler gave no answer."),)
+    if sql["exit_code"] != 0 or any(not m["warning"] for m in sql["messages"]):
         return (_turn(p, ProgramStatus.SQL_ERROR, at, sql_compilation=sql),)
     sql_done = _turn(
         p, ProgramStatus.SQL_COMPILED, at, sql_compilation=sql, program_info=outcome.program_info
@@ -135,8 +137,17 @@ def observed(p: Pipeline, seen: Observation, at: datetime) -> tuple[Pipeline, ..
     if seen.fatal is not None:
         return over(p, seen.fatal, at)
     mirrored = p.with_runtime(seen, at)
+    if _disobeys(mirrored):
+        mirrored = mirrored.but(steered=None)
     same = mirrored == p
     return () if same else (mirrored.but(refresh_version=p.refresh_version + 1),)
+
+
+def _disobeys(p: Pipeline) -> bool:
+    """Whether the process does not want what it was told, so that it has to be told again; a look that was
+    older than the telling costs one repetition, which changes nothing."""
+    silent = p.runtime_desired is RuntimeDesired.UNAVAILABLE
+    return p.wanted is not None and p.steered is p.wanted is not p.runtime_desired and not silent
 
 
 def reported(p: Pipeline, message: Observed, at: datetime) -> tuple[Pipeline, ...]:
@@ -217,6 +228,7 @@ def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
         steered=None,
         deadline=None,
         last_try=False,
+        resources_status_details={"reason": "Its process is being ended."},
     ).with_runtime(None, at)
 
 

@@ -82,10 +82,10 @@ def test_what_makes_no_sense_gets_a_receipt_that_says_so(
     assert state.pipeline == world.p
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 201, "\ud800", 5, None])
+@pytest.mark.parametrize("bad", ["", "x" * 65, "\ud800", 5, None])
 def test_an_unusable_request_id_is_replaced(bad: Any) -> None:
     assert commands.parse("stop", [{"request_id": bad}], "fallback").request_id == "fallback"
-    assert commands.parse("stop", [{"request_id": "x" * 200}], "fallback").request_id == "x" * 200
+    assert commands.parse("stop", [{"request_id": "x" * 64}], "fallback").request_id == "x" * 64
 
 
 def test_a_message_is_read_as_it_was_written() -> None:
