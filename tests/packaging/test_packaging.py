@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from pydantic import ValidationError
 
 from sluicegate import temporal
 from sluicegate.settings import Settings
@@ -88,10 +89,11 @@ def test_every_setting_that_is_named_exists(compose: dict[str, Any]) -> None:
     for service in ("api", "worker", "host"):
         environment = compose["services"][service]["environment"]
         named |= set(environment)
-        # The settings that are given are also such as can be read.
-        Settings.model_validate(
-            {key.removeprefix("SLUICEGATE_").lower(): value for key, value in environment.items()}
-        )
+        # What is given is such as can be read, once the placeholders are replaced; they are refused.
+        given = {key.removeprefix("SLUICEGATE_").lower(): value for key, value in environment.items()}
+        with pytest.raises(ValidationError, match="replace the placeholder"):
+            Settings.model_validate(given)
+        Settings.model_validate({key: value.replace("replace-me", "mine") for key, value in given.items()})
     unknown = {name for name in named - SETTINGS if not name.startswith(("TEMPORAL_", "POSTGRES_"))}
     assert unknown == set()
 
