@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
+import structlog
+
 from api.descriptors import change, descriptor, fingerprint, replacement
 from api.errors import Located
 from api.listing import Listing
@@ -27,6 +29,8 @@ from sluicegate.lifecycle.journal import Cause
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import State
 from sluicegate.protocol import PLATFORM_VERSION
+
+_log = structlog.get_logger()
 
 EDIT_WITHIN = 4.5
 """Seconds; a caller never waits for longer than five."""
@@ -63,7 +67,8 @@ class Gateway:
             found = await self._reader.receipt(workflow, caller.request_id)
         except NoSuchWorkflow:
             raise errors.UnknownPipelineName(pipeline_name=name) from None
-        except Unanswered:
+        except Unanswered as silence:
+            _log.warning("on record only", request_id=caller.request_id, reason=str(silence))
             found = Found(None, overloaded=False)
         self._listing.touch(caller.tenant_id, name)
         expected = commands.parse(verb_name, [message], caller.request_id).fingerprint

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from api.projection import Projection
-from api.rpc import BufferFull, NoSuchWorkflow, Temporal, Unanswered
+from api.rpc import BufferFull, Late, NoSuchWorkflow, Temporal, Unanswered
 from api.single_flight import SingleFlight
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal
@@ -20,6 +20,8 @@ from sluicegate.lifecycle.state import Ask
 
 RECEIPT_WITHIN = 1.7
 """Seconds that a lifecycle call waits for its receipt: with the signal it stays below two."""
+QUERY_WITHIN = 0.6
+"""Seconds that one query is waited for; a worker that is there answers in a few milliseconds."""
 DESCRIPTOR_WITHIN = 4.0
 KEPT_DESCRIPTORS = 512
 
@@ -99,17 +101,24 @@ class Reader:
         return Found(answer.receipt(request_id), answer.overloaded)
 
     async def _ask_receipts(self, workflow: str, request_ids: tuple[str, ...]) -> Projection:
+        """Ask until there is an answer. A query can get lost where a workflow begins a new history, so none
+        is waited for all the time; and the memo may know by then."""
         ask = Ask(receipts=request_ids)
         clock = asyncio.get_running_loop().time
         deadline = clock() + RECEIPT_WITHIN
+        silence = Unanswered("No answer came in time.")
         while (left := deadline - clock()) > 0:
             try:
-                return Projection.model_validate(await self._rpc.query(workflow, "status", ask, within=left))
+                answer = await self._rpc.query(workflow, "status", ask, within=min(left, QUERY_WITHIN))
+                return Projection.model_validate(answer)
             except BufferFull:
-                if shown := await self._decided(workflow, request_ids):
-                    return shown
-                await asyncio.sleep(random.uniform(0.002, 0.02))  # another replica's query is out
-        raise Unanswered
+                pass  # the query of another replica is out
+            except Late as late:
+                silence = late
+            if shown := await self._decided(workflow, request_ids):
+                return shown
+            await asyncio.sleep(random.uniform(0.002, 0.02))
+        raise silence
 
     async def _decided(self, workflow: str, request_ids: tuple[str, ...]) -> Projection | None:
         """The memo, where it holds all the receipts wanted."""

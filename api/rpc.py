@@ -81,6 +81,10 @@ class Unanswered(Exception):
     """No worker has answered the query."""
 
 
+class Late(Unanswered):
+    """No worker has answered the query in time."""
+
+
 class Temporal:
     """Temporal as the front end sees it."""
 
@@ -154,8 +158,10 @@ class Temporal:
                 raise BufferFull from error
             if _no_such_workflow(error):
                 raise NoSuchWorkflow from error
-            raise Unanswered(error.message) from error
-        except (TimeoutError, RuntimeError) as problem:
+            raise (Late if error.status in _LATE else Unanswered)(error.message) from error
+        except TimeoutError:
+            raise Late(f"No answer came within {within:g} s.") from None
+        except RuntimeError as problem:
             raise Unanswered(str(problem)) from problem
         if answer.HasField("query_rejected"):
             raise NoSuchWorkflow
