@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 3 --dist loadfile
 UV ?= uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -71,3 +71,8 @@ async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironme
         dev_server_extra_args=dynamic_config(TEST_SERVER_CONFIG),
     ) as environment:
         yield environment
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow ones, so that the others run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
