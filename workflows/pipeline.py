@@ -27,7 +27,7 @@ from temporalio.exceptions import (
 from activities import calls
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import commands, edits, effects, reconcile, transitions, views
+from sluicegate.lifecycle import commands, edits, effects, reconcile, state, transitions, views
 from sluicegate.lifecycle.edits import Edit, Removal
 from sluicegate.lifecycle.effects import Observed, Readopt, Remains
 from sluicegate.lifecycle.reconcile import Action
@@ -205,9 +205,10 @@ class PipelineWorkflow:
     @workflow.signal(description="A rename is complete; sent by the workflow of the old name.")
     def hand_over(self, given: Any) -> None:
         """Take the final state of the old name and decide what arrived meanwhile."""
-        if not self._state.pipeline.fenced or len(given) != 1 or not isinstance(given[0], dict):
+        heritage = state.inherited(given)
+        if heritage is None or not self._state.pipeline.fenced:
             return
-        self._state = State.decoded(given[0])
+        self._state = heritage
         held, self._held = self._held, []
         for verb_name, message in held:
             self._obey(verb_name, message)

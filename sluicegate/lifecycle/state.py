@@ -5,6 +5,7 @@ encoded form has a schema number, an upcaster for every older one, and keeps key
 """
 
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Self
@@ -170,6 +171,14 @@ class State(Value):
         unpacked = {key: Packed(zlib64=raw[key]).json_value for key in ("journal", "receipts")}
         known = {key: value for key, value in raw.items() if key != "schema"}
         return cls.model_validate(known | unpacked)
+
+
+def inherited(given: list[Any]) -> State | None:
+    """Read the state that an old name hands over; None for anything else that arrives. Never raises."""
+    try:
+        return State.decoded(given[0])
+    except (LookupError, TypeError, ValueError, AttributeError, zlib.error):
+        return None
 
 
 _UPCASTERS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []

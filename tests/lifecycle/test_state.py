@@ -12,7 +12,7 @@ from sluicegate.lifecycle import receipts
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.journal import SYSTEM
 from sluicegate.lifecycle.receipts import Receipt
-from sluicegate.lifecycle.state import MEMO_BYTES, MEMO_RECEIPTS, Ask, State
+from sluicegate.lifecycle.state import MEMO_BYTES, MEMO_RECEIPTS, Ask, State, inherited
 from sluicegate.lifecycle.values import Packed, rfc3339
 
 if TYPE_CHECKING:
@@ -171,3 +171,10 @@ def test_the_query_answers_for_the_ids_it_is_asked_about(world: "World") -> None
 def test_times_are_shown_in_utc() -> None:
     at = datetime.fromisoformat("2025-01-01T14:00:00.5+02:00")
     assert rfc3339(at) == "2025-01-01T12:00:00.500000Z"
+
+
+@pytest.mark.parametrize(
+    "given", [[], [None], ["x"], [{}], [{"schema": "?"}], [{"journal": "%", "receipts": 1}], [{}, {}]]
+)
+def test_what_is_no_heritage_is_nothing(given: list[Any]) -> None:
+    assert inherited(given) is None
