@@ -97,7 +97,7 @@ class Reader:
             async with asyncio.timeout(RECEIPT_WITHIN):
                 answer = await self._receipts.ask(workflow, request_id)
         except (TimeoutError, Refusal) as silence:
-            raise Unanswered(str(silence)) from silence
+            raise Unanswered(str(silence) or "No receipt came in time.") from silence
         return Found(answer.receipt(request_id), answer.overloaded)
 
     async def _ask_receipts(self, workflow: str, request_ids: tuple[str, ...]) -> Projection:
