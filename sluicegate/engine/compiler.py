@@ -11,7 +11,14 @@ from sluicegate.engine.binding import Binder
 from sluicegate.engine.columntypes import UnknownType, quote
 from sluicegate.engine.declaration import TableReader, create_table
 from sluicegate.engine.dialect import Source, Span, Statement
-from sluicegate.engine.messages import CONNECTOR_ERROR, NOT_IMPLEMENTED, PARSE_ERROR, Message, ProgramError
+from sluicegate.engine.messages import (
+    CONNECTOR_ERROR,
+    NOT_IMPLEMENTED,
+    PARSE_ERROR,
+    Message,
+    ProgramError,
+    shown,
+)
 from sluicegate.engine.plan import Plan, Table, View
 from sluicegate.engine.relations import QUERIES, Unreachable, exact, localize, name_columns, physical_name
 from sluicegate.protocol import CompileRequest, CompileResponse
@@ -31,14 +38,14 @@ def compile_program(request: CompileRequest) -> CompileResponse:
     """Compile a program; every error that can be found is in the answer."""
     compiler = Compiler(request.program_code)
     compiler.run()
-    messages = [message.to_json(compiler.source) for message in compiler.messages]
+    messages = [message.to_json(compiler.source) for message in shown(compiler.messages)]
     failed = any(not message.warning for message in compiler.messages)
     sql = {"exit_code": int(failed), "messages": messages}
     if failed:
         return CompileResponse(sql)
     if request.udf_rust.strip() or request.udf_toml.strip():
-        shown = "\n".join(part for part in (request.udf_rust, request.udf_toml) if part.strip())
-        return CompileResponse(sql, {"exit_code": 1, "stdout": "", "stderr": RUST_REFUSED + shown})
+        given = "\n".join(part for part in (request.udf_rust, request.udf_toml) if part.strip())
+        return CompileResponse(sql, {"exit_code": 1, "stdout": "", "stderr": RUST_REFUSED + given})
     info = {"schema": compiler.schema, "udf_stubs": "", "input_connectors": {}, "output_connectors": {}}
     plan = Plan(tuple(compiler.tables), tuple(compiler.views)).to_json()
     return CompileResponse(sql, {"exit_code": 0, "stdout": "", "stderr": ""}, info, plan)
@@ -84,8 +91,8 @@ class Compiler:
             return
         tree = self._parse(statement)
         if not isinstance(tree, exp.Create) or tree.kind not in ("TABLE", "VIEW"):
-            shown = " ".join(token.text for token in statement.original[:2])
-            text = f"{ALLOWED}; a statement that begins with '{shown}' is not one of them"
+            beginning = " ".join(token.text for token in statement.original[:2])
+            text = f"{ALLOWED}; a statement that begins with '{beginning}' is not one of them"
             raise ProgramError(text, self.source.of(statement.original), NOT_IMPLEMENTED)
         if tree.args.get("replace") or tree.args.get("exists") or tree.args.get("properties"):
             text = f"Only CREATE {tree.kind} is supported, without OR REPLACE, IF NOT EXISTS or other words"

@@ -1,5 +1,9 @@
-"""Compiler messages: what is wrong, where, and the lines around it with a caret."""
+"""Compiler messages: what is wrong, where, and the lines around it with a caret.
 
+A program may be large and wrong everywhere, on one line; what is said of it is bounded in every respect.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +13,19 @@ PARSE_ERROR = "Error parsing SQL"
 COMPILATION_ERROR = "Compilation error"
 NOT_IMPLEMENTED = "Not yet implemented"
 CONNECTOR_ERROR = "ConnectorGenerationError"
+
+MESSAGES = 100
+"""Messages shown of a program; nobody reads more before trying again."""
+SIZE = 500
+"""Characters of a message's text, and of its snippet."""
+LINE = 200
+"""Characters shown of one line of the program: with its carets it fits into a snippet."""
+BEFORE = 60
+"""Of these, how many stand before the place."""
+CUT = "..."
+ROOM = 10
+"""Characters that the line takes which says that a snippet is cut."""
+LEFT_OUT = "{} more messages are not shown"
 
 
 class ProgramError(Exception):
@@ -51,15 +68,49 @@ class Message:
             "end_column": self.span.end_column,
             "warning": self.warning,
             "error_type": self.error_type,
-            "message": self.text,
+            "message": _cut(self.text),
             "snippet": snippet(source, self.span),
         }
 
 
+def shown(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages if they are few; else errors before warnings, and last how many are left out."""
+    if len(messages) <= MESSAGES:
+        return messages
+    first = sorted(messages, key=lambda message: message.warning)[: MESSAGES - 1]
+    text = LEFT_OUT.format(len(messages) - len(first))
+    return [*first, Message(first[-1].span, COMPILATION_ERROR, text, warning=True)]
+
+
 def snippet(source: Source, span: Span) -> str:
     """Return the numbered lines of a range; carets under a range of one line."""
-    shown = [f"{n:5}|{source.lines[n - 1]}\n" for n in range(span.start_line, span.end_line + 1)]
     if span.start_line == span.end_line:
-        width = max(1, span.end_column - span.start_column + 1)
-        shown.append(" " * (6 + span.start_column - 1) + "^" * width + "\n")
-    return "".join(shown)
+        return _pointed(source, span)
+    found = ""
+    for number in range(span.start_line, span.end_line + 1):
+        column = span.start_column if number == span.start_line else 1
+        line, _ = _window(source.lines[number - 1], column)
+        following = f"{number:5}|{line}\n"
+        if len(found) + len(following) > SIZE - ROOM:
+            return f"{found}{CUT:>5}|\n"
+        found += following
+    return found
+
+
+def _pointed(source: Source, span: Span) -> str:
+    line, moved = _window(source.lines[span.start_line - 1], span.start_column)
+    head = f"{span.start_line:5}|"
+    before = span.start_column - 1 + moved
+    width = max(1, min(span.end_column - span.start_column + 1, len(line) - before))
+    return f"{head}{line}\n{' ' * (len(head) + before)}{'^' * width}\n"
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """Cut a long line around a column; return it and by how much what is left has moved to the right."""
+    start = min(max(0, column - 1 - BEFORE), max(0, len(line) - LINE))
+    left, right = CUT if start else "", CUT if start + LINE < len(line) else ""
+    return left + line[start : start + LINE] + right, len(left) - start
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SIZE else text[: SIZE - len(CUT)] + CUT

@@ -2,7 +2,8 @@
 
 In a program `V0`, written without quotes, is `v0`, and `"V0"` is another relation. DuckDB ignores case even
 in quotes, so a name with capitals gets a spelling of its own there. Every name of a query is resolved here,
-before DuckDB sees it; thus no query reaches DuckDB's catalogues, files or Python's variables by name.
+before DuckDB sees it; thus no query reaches DuckDB's catalogues, files or Python's variables by name. What
+a query reads from is a relation, a query, VALUES or one of a few functions, and nothing else.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from sqlglot import exp
 
 TABLE_FUNCTIONS = (exp.Unnest, exp.Explode, exp.GenerateSeries, exp.ExplodingGenerateSeries)
 TABLE_FUNCTION_NAMES = {"unnest", "range", "generate_series"}
+"""Of DuckDB's table functions those that read nothing but their arguments."""
+SOURCES = (exp.Table, exp.Subquery, exp.Values, exp.Lateral, *TABLE_FUNCTIONS)
+"""What may follow FROM, JOIN or a comma."""
 QUERIES = (exp.Query, exp.Values)
 OTHERS = (
     *(exp.DML, exp.DDL, exp.Command, exp.Into, exp.Attach, exp.Copy, exp.Pragma),
@@ -48,6 +52,7 @@ def localize(query: exp.Expr, physical: Physical) -> None:
     for other in query.find_all(*OTHERS):
         if not isinstance(other, QUERIES):
             raise Unreachable("A query may only read relations", other)
+    _check_sources(query)
     renamed: dict[str, str] = {}
     for table in list(query.find_all(exp.Table)):
         _localize_table(table, physical, renamed)
@@ -70,12 +75,30 @@ def name_columns(query: exp.Expr, name: Callable[[int, exp.Expr], str]) -> None:
             selected.replace(exp.Alias(this=selected.copy(), alias=alias))
 
 
+def _check_sources(query: exp.Expr) -> None:
+    """Refuse every table function but the harmless ones, wherever it stands."""
+    for clause in query.find_all(exp.From, exp.Join):
+        if not isinstance(clause.this, SOURCES):
+            raise Unreachable("This is no relation", clause)
+    for lateral in query.find_all(exp.Lateral):
+        if lateral.args.get("view") or not isinstance(lateral.this, exp.Subquery):
+            _check_function(lateral)
+    for table in query.find_all(exp.Table):
+        if not isinstance(table.this, exp.Identifier):
+            _check_function(table)
+
+
+def _check_function(caller: exp.Expr) -> None:
+    called = caller.this
+    named = isinstance(called, exp.Anonymous) and called.name.lower() in TABLE_FUNCTION_NAMES
+    if not named and not isinstance(called, TABLE_FUNCTIONS):
+        raise Unreachable("This table function is not available", caller)
+
+
 def _localize_table(table: exp.Table, physical: Physical, renamed: dict[str, str]) -> None:
     named = table.this
     if not isinstance(named, exp.Identifier):
-        if isinstance(named, TABLE_FUNCTIONS) or named.name.lower() in TABLE_FUNCTION_NAMES:
-            return
-        raise Unreachable("This table function is not available", table)
+        return
     if table.args.get("db"):
         raise Unreachable(f"Object '{table.args['db'].name}' not found", named)
     if _is_common_table(table, named.name):
