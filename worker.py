@@ -34,7 +34,8 @@ STICKY_TIMEOUT = timedelta(seconds=1)
 """What the pipelines of a worker that was killed wait before another one takes them."""
 DRAIN_WITHIN = timedelta(seconds=10)
 WATCHES = 10_000
-COMPILES_AT_ONCE = 2
+EFFECTS = 1_000
+"""Slots: what must not all be done at once waits its turn inside, so that a stop never does."""
 ROTATE_EVERY = 10.0
 READOPTS_AT_ONCE = 50
 
@@ -93,14 +94,19 @@ async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
             own_users=given.user_per_pipeline,
         ),
     )
-    token_for = partial(given.token, settings.RUNTIME)
-    runtime = RuntimeClient(token_for)
+    runtime = RuntimeClient(partial(given.token, settings.RUNTIME))
     bound = logs.bind(given.logs_host, given.logs_port or identity.logs_port)
     port = bound.getsockname()[1]
     identity.remember_logs_port(given.home, port)
     host = Host(host_id=identity.host_id, logs_address=f"{given.logs_advertise or given.logs_host}:{port}")
     watches = Watches(client, provisioner, runtime)
-    deployments = Deployments(provisioner, runtime, host, token_for=token_for, poke=watches.poke)
+    deployments = Deployments(
+        provisioner,
+        runtime,
+        host,
+        poke=watches.poke,
+        provisions_at_once=given.provisions_at_once,
+    )
     stop = asyncio.Event()
     app = logs.create_app(
         lambda pipeline_id, follow: provisioner.logs(pipeline_id, follow=follow),
@@ -131,7 +137,7 @@ def _host_workers(
             client,
             task_queue=temporal.EFFECTS,
             activities=[Compiler().compile, deployments.bind],
-            max_concurrent_activities=COMPILES_AT_ONCE,
+            max_concurrent_activities=EFFECTS,
             graceful_shutdown_timeout=DRAIN_WITHIN,
             build_id=__version__,
         ),
@@ -145,6 +151,7 @@ def _host_workers(
                 deployments.clear_storage,
                 deployments.remove,
             ],
+            max_concurrent_activities=EFFECTS,
             graceful_shutdown_timeout=DRAIN_WITHIN,
             build_id=__version__,
         ),
@@ -168,9 +175,9 @@ async def _readopt(client: Client, host: Host, found: Sequence[Adopted]) -> None
             try:
                 await client.get_workflow_handle(adopted.workflow_id).signal("readopt", message)
             except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
-                    raise
-                _log.warning("process of an unknown pipeline", pipeline_id=adopted.pipeline_id)
+                unknown = error.status is RPCStatusCode.NOT_FOUND
+                words = "process of an unknown pipeline" if unknown else "pipeline not told"
+                _log.warning(words, pipeline_id=adopted.pipeline_id, error=error.message)
 
     async with asyncio.TaskGroup() as telling:
         for adopted in found:

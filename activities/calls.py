@@ -49,7 +49,7 @@ async def _compile(p: Pipeline) -> Outcome:
         Compiler.compile,
         program,
         task_queue=temporal.EFFECTS,
-        start_to_close_timeout=timedelta(minutes=5),
+        start_to_close_timeout=timedelta(hours=1),
         heartbeat_timeout=beat.BEAT_TIMEOUT,
         retry_policy=ONCE,
         summary=f"compile version {p.program_version} of {p.name}",

@@ -20,18 +20,23 @@ MAX_PLAN_BYTES = 400 * 1024
 """Encoded size of plan and schema together, which travel with the pipeline's state."""
 
 
-MAX_MESSAGES = 100
-"""More errors than a person reads."""
+MAX_SQL_BYTES = 64 * 1024
+"""Encoded size of the compiler's messages; of more errors the first are shown."""
+MAX_TEXT = 4_000
+"""Characters of any other text from the compiler."""
 
 
 class Compiler:
     """Compiles programs; holds the command that does it."""
 
     def __init__(
-        self, command: Sequence[str] = (sys.executable, "-m", "sluicegate.engine", "compile")
+        self,
+        command: Sequence[str] = (sys.executable, "-m", "sluicegate.engine", "compile"),
+        at_once: int = 2,
     ) -> None:
-        """Compile with the given command."""
+        """Compile with the given command, so many programs at the same time; others wait their turn."""
         self._command = command
+        self._turns = asyncio.Semaphore(at_once)
 
     @activity.defn(name="compile")
     async def compile(self, program: ProgramText) -> CompileOutcome:
@@ -39,7 +44,7 @@ class Compiler:
 
         Raises RuntimeError where the compiler itself cannot be run; may be tried again.
         """
-        async with heartbeating():
+        async with heartbeating(), self._turns:
             answer = await self._run(program)
         outcome = CompileOutcome(program_version=program.program_version, **answer)
         return _bounded(outcome)
@@ -68,14 +73,17 @@ def _answer(exit_code: int, out: bytes, err: bytes) -> dict[str, Any]:
     """Read what the compiler wrote; one that was ended by its limits is an answer about the program."""
     if exit_code == 0:
         answer = json.loads(out)
-        del answer["sql_compilation"]["messages"][MAX_MESSAGES:]
+        messages = answer["sql_compilation"]["messages"]
+        while len(messages) > 1 and len(json.dumps(messages)) > MAX_SQL_BYTES:
+            del messages[len(messages) // 2 :]
         for bulky in ("program_info", "plan"):
             if answer[bulky] is not None:
                 answer[bulky] = Packed.of_json(answer[bulky])
         return answer  # type: ignore[no-any-return]
     tail = err.decode(errors="replace").strip().splitlines()[-5:]
     how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
-    return {"system_error": "\n".join([f"The compiler {how}; it may have met its limits.", *tail])}
+    text = "\n".join([f"The compiler {how}; it may have met its limits.", *tail])
+    return {"system_error": text[:MAX_TEXT]}
 
 
 def _bounded(outcome: CompileOutcome) -> CompileOutcome:

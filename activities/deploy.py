@@ -34,15 +34,15 @@ class Deployments:
         runtime: RuntimeClient,
         host: Host,
         *,
-        token_for: Callable[[str], str],
         poke: Callable[[str], None] = lambda pipeline_id: None,
+        provisions_at_once: int = 8,
     ) -> None:
         """Deploy through the given provisioner; `poke` is told the id of a pipeline just steered."""
         self._provisioner = provisioner
         self._runtime = runtime
         self._host = host
-        self._token_for = token_for
         self._poke = poke
+        self._turns = asyncio.Semaphore(provisions_at_once)
 
     @property
     def host_id(self) -> str:
@@ -62,14 +62,14 @@ class Deployments:
         Idempotent by generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut
         where another attempt cannot help.
         """
-        async with heartbeating():
+        async with heartbeating(), self._turns:
             if datetime.now(UTC) < deployment.deadline:
                 await self._begin(deployment)
             return await self._ready(deployment)
 
     async def _begin(self, deployment: Deployment) -> None:
         try:
-            await self._provisioner.provision(deployment, self._token_for(deployment.deployment_id))
+            await self._provisioner.provision(deployment, self._runtime.token_for(deployment.deployment_id))
         except (ProvisionRejected, Superseded) as rejected:
             raise ApplicationError(str(rejected), type=REJECTED, non_retryable=True) from rejected
 

@@ -27,12 +27,13 @@ BUSY_EVERY = 0.05
 BUSY_FOR = timedelta(seconds=1)
 BEAT_EVERY = 20.0
 BEAT_TIMEOUT = timedelta(seconds=90)
+DETAILS_EVERY = 10.0
+"""Seconds between signals that are about details only, such as a count of errors (contract §1.11)."""
 GRACE = timedelta(seconds=20)
 """After becoming Provisioned, silence counts as initialising (contract §1.6)."""
 STATUS_TIMEOUT = 5.0
 
 _log = structlog.get_logger()
-_RESTING = {RuntimeStatus.RUNNING, RuntimeStatus.PAUSED, RuntimeStatus.UNAVAILABLE}
 
 
 @dataclass
@@ -43,13 +44,25 @@ class _Watch:
     sequence: int = 0
     busy_until: datetime = field(default_factory=lambda: datetime.now(UTC) + BUSY_FOR)
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
+    told_at: float = -DETAILS_EVERY
+    """When a change was signalled last, by the clock of the event loop."""
     superseded: bool = False
     """A newer watch of the same pipeline has begun here."""
 
     def pause(self) -> float:
         """Seconds until the next look."""
-        resting = self.known.runtime_status in _RESTING and datetime.now(UTC) >= self.busy_until
-        return IDLE_EVERY if resting else BUSY_EVERY
+        changing = self.known.runtime_status is RuntimeStatus.INITIALIZING
+        return BUSY_EVERY if changing or datetime.now(UTC) < self.busy_until else IDLE_EVERY
+
+    def is_news(self, seen: Observation, now: float) -> bool:
+        """Whether a look is worth a signal: a status at once, details every few seconds."""
+        if seen == self.known:
+            return False
+        return self._status(seen) != self._status(self.known) or now - self.told_at >= DETAILS_EVERY
+
+    @staticmethod
+    def _status(seen: Observation) -> tuple[object, object]:
+        return seen.runtime_status, seen.runtime_desired_status
 
 
 class Watches:
@@ -82,7 +95,7 @@ class Watches:
                 seen = await self._look(watch)
                 if seen.fatal is not None:
                     return seen
-                if seen != watch.known:
+                if watch.is_news(seen, asyncio.get_running_loop().time()):
                     await self._tell(watch, seen)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(watch.look_now.wait(), watch.pause())
@@ -116,7 +129,8 @@ class Watches:
             return watch.known.model_copy(update={"fatal": fatal})
         in_grace = datetime.now(UTC) < request.provisioned_at + GRACE
         if in_grace and watch.known.runtime_status is RuntimeStatus.INITIALIZING:
-            return watch.known
+            reason = f"The process does not answer yet, which it has {GRACE.seconds} s for: {silence}"
+            return watch.known.model_copy(update={"details": {"reason": reason}})
         return Observation(
             runtime_status=RuntimeStatus.UNAVAILABLE,
             runtime_desired_status=RuntimeDesired.UNAVAILABLE,
@@ -142,7 +156,7 @@ class Watches:
             _log.warning("observation not sent", pipeline_id=request.pipeline_id, error=error.message)
             return
         watch.known = seen
-        watch.busy_until = datetime.now(UTC) + BUSY_FOR
+        watch.told_at = asyncio.get_running_loop().time()
 
 
 async def _beat() -> None:

@@ -28,6 +28,7 @@ from sluicegate.lifecycle.edits import Edit, Removal
 from sluicegate.lifecycle.journal import Cause
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import State
+from sluicegate.lifecycle.values import Packed
 from sluicegate.protocol import PLATFORM_VERSION
 
 _log = structlog.get_logger()
@@ -63,11 +64,13 @@ class Gateway:
         workflow = workflow_id(caller.tenant_id, name)
         message = commands.message(verb_name, verb, request_id=caller.request_id, actor=caller.actor)
         try:
-            await self._rpc.signal(workflow, verb_name, message, caller.request_id)
-            found = await self._reader.receipt(workflow, caller.request_id)
+            # An id of its own: whether a request has been decided before, the receipts know for longer.
+            await self._rpc.signal(workflow, verb_name, message, str(uuid4()))
         except NoSuchWorkflow:
             raise errors.UnknownPipelineName(pipeline_name=name) from None
-        except Unanswered as silence:
+        try:
+            found = await self._reader.receipt(workflow, caller.request_id)
+        except (Unanswered, NoSuchWorkflow) as silence:  # the second: renamed or deleted in this moment
             _log.warning("on record only", request_id=caller.request_id, reason=str(silence))
             found = Found(None, overloaded=False)
         self._listing.touch(caller.tenant_id, name)
@@ -127,9 +130,10 @@ class Gateway:
 
     async def _edit(self, caller: Caller, name: str, edit: Edit) -> dict[str, Any]:
         try:
-            info: dict[str, Any] = await self._update(caller, name, edit)
+            answer = await self._update(caller, name, edit)
         finally:
             self._listing.touch(caller.tenant_id, name, edit.name or name)
+        info: dict[str, Any] = Packed.model_validate(answer).json_value
         return info
 
     async def delete(self, caller: Caller, name: str) -> None:

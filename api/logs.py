@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
 
 import httpx
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from api import errors as answered
@@ -35,14 +34,7 @@ router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Data"])
         200: {"description": "The lines so far, then each line as it comes.", "content": {"text/plain": {}}},
     },
 )
-async def logs(
-    pipeline_name: str,
-    tenant: Tenant,
-    backend: Behind,
-    cursor: Annotated[
-        str | None, Query(description="Begin after this line, `<epoch>:<sequence number>`.")
-    ] = None,
-) -> Response:
+async def logs(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Follow the log of a pipeline."""
     shown = await backend.reader.projection(tenant, pipeline_name)
     if shown.logs is None:

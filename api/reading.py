@@ -17,6 +17,7 @@ from sluicegate.errors import Refusal
 from sluicegate.lifecycle import edits
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import Ask
+from sluicegate.lifecycle.values import Packed
 
 RECEIPT_WITHIN = 1.7
 """Seconds that a lifecycle call waits for its receipt: with the signal it stays below two."""
@@ -84,7 +85,7 @@ class Reader:
             raise errors.NotAnsweredYet from None
         except NoSuchWorkflow:
             raise errors.UnknownPipelineName(pipeline_name=shown.name) from None
-        whole = dict(answer["all"])
+        whole = dict(Packed(zlib64=answer["all"]).json_value)
         self._cached[whole["id"]] = (answer["revision"], whole)
         while len(self._cached) > KEPT_DESCRIPTORS:
             self._cached.popitem(last=False)

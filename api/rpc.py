@@ -59,6 +59,11 @@ _PASSING = {
 """Soon over."""
 _LATE = {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED}
 """Both stand for an expired deadline."""
+_OPEN = {
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
+}
+"""The second is a run whose successor was not yet to be seen."""
 _NOT_CONNECTED = "Failed client connect"
 """How the RuntimeError of a lazy client begins that could not connect."""
 _RESENT = {"UnprocessedUpdate", "AcceptedUpdateCompletedWorkflow"}
@@ -164,6 +169,8 @@ class Temporal:
         except RuntimeError as problem:
             raise Unanswered(str(problem)) from problem
         if answer.HasField("query_rejected"):
+            if answer.query_rejected.status in _OPEN:
+                raise Late("The workflow is beginning a new history.")
             raise NoSuchWorkflow
         [value] = await self._client.data_converter.decode(answer.query_result.payloads)
         return value
@@ -213,7 +220,7 @@ class Temporal:
             lambda left: self._service.describe_workflow_execution(request, timeout=left), READ_WITHIN
         )
         info = answer.workflow_execution_info
-        closed = info.status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+        closed = info.status not in _OPEN
         if closed or temporal.MEMO not in info.memo.fields:
             raise NoSuchWorkflow
         return await self._memo(info)

@@ -4,6 +4,7 @@
 object as a plain dictionary, or raise the refusal with the offending value and the kind of problem.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,10 @@ U16 = Annotated[int, Field(strict=True, ge=0, lt=1 << 16)]
 U32 = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 U64 = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
 Cores = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+
+DAY = 86_400
+MAX_BYTES = 64 * 1024
+"""A configuration travels with the pipeline's state."""
 
 _FORBIDDEN_ENV = {"HOSTNAME", "RUST_LOG", "TOKIO_WORKER_THREADS"}
 _FORBIDDEN_ENV_PREFIXES = ("FELDERA_", "KUBERNETES_", "TOKIO_")
@@ -175,7 +180,7 @@ class RuntimeConfig(_Section):
     clock_resolution_usecs: U64 | None = 1_000_000
     clock_timezone_offset: Annotated[str | None, BeforeValidator(_offset)] = None
     pin_cpus: list[U64] = []
-    provisioning_timeout_secs: U64 | None = None
+    provisioning_timeout_secs: Annotated[int, Field(strict=True, ge=0, le=DAY)] | None = None
     max_parallel_connector_init: U64 | None = None
     init_containers: Any = None
     checkpoint_during_suspend: StrictBool = True
@@ -235,8 +240,11 @@ def _validated(model: type[BaseModel], raw: Any, problem: type[Refusal]) -> dict
         text = f"an object is expected, not {type(raw).__name__}"
         raise problem(value=raw, error={"DeserializationFailed": text})
     try:
-        return model.model_validate(raw or {}).model_dump(mode="json")
+        config = model.model_validate(raw or {}).model_dump(mode="json")
     except ValidationError as invalid:
         first = invalid.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "object"
         raise problem(value=raw, error={"DeserializationFailed": f"{where}: {first['msg']}"}) from None
+    if len(json.dumps(config)) > MAX_BYTES:
+        raise problem(value={}, error={"DeserializationFailed": f"it is larger than {MAX_BYTES} bytes"})
+    return config

@@ -121,6 +121,12 @@ class InvalidProgramConfig(Refusal):
     keys = ("value", "error")
 
 
+class PipelineTooLarge(Refusal):
+    """The pipeline takes {size} bytes even when compressed; at most {maximum} are allowed."""
+
+    keys = ("size", "maximum")
+
+
 class InvalidBootstrapConfig(Refusal):
     """The bootstrap options are not valid: {reason}."""
 
@@ -163,12 +169,6 @@ class UnknownRequest(Refusal):
     """No request with the id {request_id} is on record; ids are kept for at least ten minutes."""
 
     keys = ("request_id",)
-
-
-class UnknownRoute(Refusal):
-    """There is nothing at {path}; see /docs for all routes."""
-
-    keys = ("path",)
 
 
 class DuplicateName(Refusal):

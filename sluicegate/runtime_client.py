@@ -108,7 +108,7 @@ class RuntimeClient:
 
     def __init__(self, token_for: Callable[[str], str]) -> None:
         """Identify to a deployment (or host) with the token made for its id."""
-        self._token_for = token_for
+        self.token_for = token_for
         self._http = httpx.AsyncClient(
             trust_env=False,  # a proxy of the environment has no business between us and a process
             # Shorter than the five seconds after which servers commonly hang up, so that we hang up first.
@@ -153,7 +153,7 @@ class RuntimeClient:
         `parts` and closes it. Raises Unreachable."""
         headers = {name: value for name, value in outgoing.headers if name.lower() in _PASSED_ON}
         headers.setdefault("accept-encoding", "identity")  # httpx would ask for what the caller cannot read
-        headers["authorization"] = f"Bearer {self._token_for(token_id)}"
+        headers["authorization"] = f"Bearer {self.token_for(token_id)}"
         try:
             request = self._http.build_request(
                 outgoing.method,

@@ -13,6 +13,8 @@ whatever is in flight. Nothing here decides what a pipeline may do: that is `slu
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -33,13 +35,25 @@ from sluicegate.lifecycle.effects import Observed, Readopt, Remains
 from sluicegate.lifecycle.reconcile import Action
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.state import Ask, State
+from sluicegate.lifecycle.values import Packed
 
 RENEW_AT_REST = 300
 """History events after which a settled pipeline begins a new history: replay costs a third of a
 millisecond an event."""
-RENEW_IN_A_STORM = 2_000
-"""After which even one that never settles does; its effects are fenced and issued again."""
+RENEW_IN_A_STORM = 1_000
+"""After which even one that never settles does; its effects are fenced and issued again. A message that comes
+into that very task makes the server throw it away and the worker replay all of it, so this is not high."""
+QUIET = timedelta(milliseconds=200)
+"""Without a message for so long, none is likely to come into the last task of a history."""
 PAGE_EVENTS = 10
+
+
+class Renewal(Enum):
+    """Whether a new history is due."""
+
+    NOT_YET = 1
+    WHEN_QUIET = 2
+    NOW = 3
 
 
 @workflow.defn(name="Pipeline")
@@ -67,32 +81,38 @@ class PipelineWorkflow:
             self._state = self._state.advanced(workflow.now())
             self._project()
             self._issue()
-            if self._renewal_due():
+            due = self._renewal_due()
+            if due is Renewal.NOW or (await self._silence(due) and due is Renewal.WHEN_QUIET):
                 renewed = transitions.renewed(self._state.pipeline)
                 workflow.continue_as_new(self._state.but(pipeline=renewed).encoded())
-            await self._wait()
         for task in self._in_flight.values():
             task.cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
-    async def _wait(self) -> None:
+    async def _silence(self, due: Renewal) -> bool:
+        """Wait for a message or an outcome; tell whether the time that was waited passed without any."""
         now = workflow.now()
         wake_at = reconcile.wake_at(self._state.pipeline, now)
+        timeout = wake_at - now if wake_at else None
+        if due is Renewal.WHEN_QUIET:
+            timeout = min(QUIET, timeout or QUIET)
         try:
-            await workflow.wait_condition(lambda: self._awake, timeout=wake_at - now if wake_at else None)
+            await workflow.wait_condition(lambda: self._awake, timeout=timeout)
         except TimeoutError:
-            return
+            return workflow.all_handlers_finished()
+        return False
 
-    def _renewal_due(self) -> bool:
+    def _renewal_due(self) -> Renewal:
         if self._closing or not workflow.all_handlers_finished() or self._state.pipeline.fenced:
-            return False
+            return Renewal.NOT_YET
         info = workflow.info()
         events = info.get_current_history_length()
         if events >= RENEW_IN_A_STORM:
-            return True
+            return Renewal.NOW
         if events < RENEW_AT_REST and not info.is_continue_as_new_suggested():
-            return False
-        return reconcile.settled(self._state.pipeline, workflow.now())
+            return Renewal.NOT_YET
+        settled = reconcile.settled(self._state.pipeline, workflow.now())
+        return Renewal.WHEN_QUIET if settled else Renewal.NOT_YET
 
     # Showing
 
@@ -234,8 +254,8 @@ class PipelineWorkflow:
     # Updates
 
     @workflow.update(description="Change the pipeline; answers with all of it.")
-    async def edit(self, edit: Edit) -> dict[str, Any]:
-        """Apply an edit once. Refuses as `edits.apply` does."""
+    async def edit(self, edit: Edit) -> Packed:
+        """Apply an edit once and answer with `views.info`. Refuses as `edits.apply` does."""
         with _refusing():
             edited = self._state.editing(edit, workflow.now())
             if edited.pipeline.name != self._state.pipeline.name:
@@ -243,7 +263,7 @@ class PipelineWorkflow:
             else:
                 self._state = edited
         self._awake = True
-        return views.info(edited.pipeline)
+        return Packed.of_json(views.info(edited.pipeline))
 
     @edit.validator
     def _may_edit(self, edit: Edit) -> None:
@@ -268,7 +288,7 @@ class PipelineWorkflow:
 
     def _open(self) -> None:
         """Refuse edits while the name is changing hands."""
-        if self._state.pipeline.fenced or self._closing:
+        if self._state.pipeline.fenced or self._renaming or self._closing:
             raise errors.OutcomeUnknown
 
     async def _rename(self, edited: State) -> None:
@@ -279,16 +299,16 @@ class PipelineWorkflow:
         self._renaming = True
         try:
             heir = await self._bear(edited)
-        except WorkflowAlreadyStartedError:
+            await heir.signal(PipelineWorkflow.hand_over, edited.encoded())
+        except (WorkflowAlreadyStartedError, ApplicationError):
             self._renaming = False
             held, self._held = self._held, []
             for verb_name, given in held:
                 self._obey(verb_name, given)
             raise errors.DuplicateName from None
-        await heir.signal(PipelineWorkflow.hand_over, edited.encoded())
         while self._held:
             verb_name, given = self._held.pop(0)
-            await heir.signal(verb_name, given[0] if given else None)
+            await heir.signal(verb_name, given[0] if given else {})
         self._state = edited
         self._closing = True
 

@@ -20,6 +20,7 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
+from sluicegate.lifecycle.values import rfc3339
 
 SUSPEND_WITHIN = timedelta(minutes=10)
 """A checkpoint of a large state takes minutes; past this the stop goes on without it."""
@@ -91,7 +92,14 @@ def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
         raise errors.InvalidTransition(action="suspend", status=RuntimeDesired.STANDBY.value)
     if p.told is RuntimeDesired.SUSPENDED:
         return Admitted(p, "Pipeline is suspending", event=False)
-    suspending = p.succeeding("steer", wanted=RuntimeDesired.SUSPENDED, deadline=at + SUSPEND_WITHIN)
+    deadline = at + SUSPEND_WITHIN
+    explained = {"reason": "It makes its checkpoint before it stops.", "deadline": rfc3339(deadline)}
+    suspending = p.succeeding(
+        "steer",
+        wanted=RuntimeDesired.SUSPENDED,
+        deadline=deadline,
+        resources_status_details={**(p.resources_status_details or {}), **explained},
+    )
     return Admitted(suspending, "Pipeline is suspending", event=False)
 
 

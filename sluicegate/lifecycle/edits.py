@@ -5,16 +5,19 @@ import re
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sluicegate import errors
+from sluicegate import config, errors
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.record import Pipeline
-from sluicegate.lifecycle.status import ProgramStatus, ResourcesStatus, StorageStatus
+from sluicegate.lifecycle.status import ProgramStatus, StorageStatus
 from sluicegate.lifecycle.values import Packed, Value
 
 MAX_NAME_BYTES = 63
 MAX_DESCRIPTION = 300
 MAX_TAGS = 50
 MAX_TAG = 50
+MAX_PIPELINE = 1_350_000
+"""Encoded bytes of a record; with what is compiled, the receipts and the journal it must stay below the two
+MiB that a Temporal server takes."""
 _NAME = r"^([A-Za-z0-9][-A-Za-z0-9_]*)?[A-Za-z0-9]$"
 _TAG = re.compile(r"[a-zA-Z0-9 ._/|\\:=-]+")
 TEXT_KEYS = ("program_code", "udf_rust", "udf_toml")
@@ -107,7 +110,10 @@ class Edited(NamedTuple):
 
 
 def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
-    """Apply an edit; equal values change nothing and are never refused. Raises Refusal."""
+    """Apply an edit; equal values change nothing and are never refused. Raises Refusal.
+
+    Checks again what the front end has checked, since an edit may also come from elsewhere.
+    """
     described = _with_metadata(p, edit)
     changed = _with_core(described, edit)
     if changed == described:
@@ -116,6 +122,7 @@ def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
         raise errors.UpdateRestrictedToStopped
     if p.storage_status is not StorageStatus.CLEARED and (refused := _bound_to_storage(p, changed)):
         raise errors.EditRestrictedToClearedStorage(not_allowed=refused)
+    _check_size(changed)
     versioned = changed.but(version=p.version + 1, refresh_version=p.refresh_version + 1)
     if _program(versioned) != _program(p):
         versioned = versioned.with_program(
@@ -143,11 +150,11 @@ def _with_metadata(p: Pipeline, edit: Edit) -> Pipeline:
 def _with_core(p: Pipeline, edit: Edit) -> Pipeline:
     changes: dict[str, Any] = {}
     if edit.name is not None:
-        changes["name"] = edit.name
+        changes["name"] = check_name(edit.name)
     if edit.runtime_config is not None:
-        changes["runtime_config"] = edit.runtime_config
+        changes["runtime_config"] = config.runtime_config(edit.runtime_config)
     if edit.program_config is not None:
-        changes["program_config"] = edit.program_config
+        changes["program_config"] = config.program_config(edit.program_config)
     if (
         edit.texts is not None
         and (merged := p.texts.json_value | edit.texts.json_value) != p.texts.json_value
@@ -156,6 +163,13 @@ def _with_core(p: Pipeline, edit: Edit) -> Pipeline:
     if edit.replace:
         changes["platform_version"] = edit.platform_version
     return p.but(**changes)
+
+
+def _check_size(p: Pipeline) -> None:
+    """What is compiled has a bound of its own, and is not there yet when the program changes."""
+    size = encoded_size(p.but(plan=None, program_info=None))
+    if size > MAX_PIPELINE:
+        raise errors.PipelineTooLarge(size=size, maximum=MAX_PIPELINE)
 
 
 def _program(p: Pipeline) -> tuple[Any, ...]:
@@ -177,12 +191,12 @@ def _bound_to_storage(old: Pipeline, new: Pipeline) -> list[str]:
 
 def check_delete(p: Pipeline) -> None:
     """Raise DeleteRestrictedToFullyStopped or DeleteRestrictedToClearedStorage where a delete must wait."""
-    if not p.fully_stopped or p.resources_status is not ResourcesStatus.STOPPED:
+    if not p.fully_stopped:
         raise errors.DeleteRestrictedToFullyStopped
     if p.storage_status is not StorageStatus.CLEARED:
         raise errors.DeleteRestrictedToClearedStorage
 
 
-def encoded_size(edit: Edit | dict[str, Any]) -> int:
-    """Bytes that an edit or a descriptor takes on the wire."""
-    return len((edit.model_dump_json() if isinstance(edit, Edit) else json.dumps(edit)).encode())
+def encoded_size(edit: Value | dict[str, Any]) -> int:
+    """Bytes that an edit, a pipeline or a descriptor takes on the wire."""
+    return len((edit.model_dump_json() if isinstance(edit, Value) else json.dumps(edit)).encode())

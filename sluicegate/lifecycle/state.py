@@ -111,39 +111,35 @@ class State(Value):
 
     def projection(self) -> dict[str, Any]:
         """The memo: what a reader needs without any worker; an overflow sends the reader to a query."""
-        p = self.pipeline
-        memo = {
-            "revision": self.revision,
-            "status": views.selected(p, "status"),
-            "location": p.location,
-            "logs": p.logs_host.model_dump() if p.logs_host else None,
-            "receipts": [r.model_dump(mode="json") for r in self.receipts.newest(MEMO_RECEIPTS)],
-            "overloaded": self.overloaded,
-        }
-        packed = Packed.of_json(memo)
-        if len(packed) > MEMO_BYTES:
-            memo["receipts"] = []
-            packed = Packed.of_json(memo)
-        if len(packed) > MEMO_BYTES:
-            return {"id": p.id, "revision": self.revision, "overflow": True}
-        return {"id": p.id, "revision": self.revision, "packed": packed.zlib64}
+        receipts = [r.model_dump(mode="json") for r in self.receipts.newest(MEMO_RECEIPTS)]
+        shown = self._shown()
+        about = {"id": self.pipeline.id, "revision": self.revision}
+        for some in (receipts, []):
+            packed = Packed.of_json({**shown, "receipts": some})
+            if len(packed) <= MEMO_BYTES:
+                return {**about, "packed": packed.zlib64}
+        return {**about, "overflow": True}
 
     def answers(self, ask: Ask) -> dict[str, Any]:
         """The `status` query: the projection uncompressed, with the receipts that were asked for."""
-        p = self.pipeline
         kept = self.receipts.kept
+        receipts = [kept[i].model_dump(mode="json") for i in ask.receipts if i in kept]
+        return {**self._shown(), "receipts": receipts}
+
+    def descriptor(self) -> dict[str, Any]:
+        """The `descriptor` query: the whole pipeline, packed since a server bounds answers, and the revision
+        that a cache keeps it under."""
+        return {"revision": self.revision, "all": Packed.of_json(views.selected(self.pipeline, "all")).zlib64}
+
+    def _shown(self) -> dict[str, Any]:
+        p = self.pipeline
         return {
             "revision": self.revision,
             "status": views.selected(p, "status"),
             "location": p.location,
             "logs": p.logs_host.model_dump() if p.logs_host else None,
-            "receipts": [kept[i].model_dump(mode="json") for i in ask.receipts if i in kept],
             "overloaded": self.overloaded,
         }
-
-    def descriptor(self) -> dict[str, Any]:
-        """The `descriptor` query: the whole pipeline, and the revision that a cache keeps it under."""
-        return {"revision": self.revision, "all": views.selected(self.pipeline, "all")}
 
     # Travelling
 

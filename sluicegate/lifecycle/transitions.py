@@ -5,7 +5,7 @@ Functions that return several records stand for several writes, each an event of
 
 from datetime import datetime, timedelta
 
-from sluicegate import errors
+from sluicegate import config, errors
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle.effects import (
     CompileOutcome,
@@ -40,7 +40,7 @@ _LONGEST_RETRY = timedelta(seconds=30)
 def provision_within(p: Pipeline) -> timedelta:
     """How long the process has until it must answer."""
     seconds = p.runtime_config.get("provisioning_timeout_secs")
-    return PROVISION_WITHIN if seconds is None else timedelta(seconds=seconds)
+    return PROVISION_WITHIN if seconds is None else timedelta(seconds=min(seconds, config.DAY))
 
 
 def failure(problem: Refusal) -> Failure:
@@ -257,7 +257,7 @@ def failed(p: Pipeline, effect: str, reason: str, at: datetime) -> Pipeline:
     delay = min(_FIRST_RETRY * 2 ** min(attempts - 1, 16), _LONGEST_RETRY)
     retry = Retry(attempts=attempts, not_before=at + delay, reason=reason)
     noted = p.but(retries={**p.retries, effect: retry})
-    if p.resources_status in (ResourcesStatus.PROVISIONING, ResourcesStatus.STOPPING):
+    if p.resources_status is not ResourcesStatus.PROVISIONED and effect != "compile":
         details = {"reason": reason, "next_retry_at": rfc3339(retry.not_before)}
         noted = noted.but(resources_status_details=details)
     if effect == "watch":

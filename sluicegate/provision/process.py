@@ -107,6 +107,8 @@ class ProcessProvisioner:
         folder = self._folder(deployment)
         if _already_started(folder, deployment.generation):
             return
+        if deployment.runtime_config.get("hosts", 1) > 1:
+            raise ProvisionRejected("pipelines run on one host here; set runtime_config.hosts to 1")
         if shutil.which(self._command[0]) is None:
             raise ProvisionRejected(f"there is no program {self._command[0]!r} on this host")
         with _explained(folder, hopeless=ProvisionRejected):

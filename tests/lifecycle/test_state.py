@@ -157,7 +157,7 @@ def test_a_revision_for_every_change_and_only_then(world: "World") -> None:
     world.send("start")
     assert world.state.revision == before + 2
     assert world.state.descriptor()["revision"] == before + 2
-    assert world.state.descriptor()["all"]["description"] == "d"
+    assert Packed(zlib64=world.state.descriptor()["all"]).json_value["description"] == "d"
 
 
 def test_the_query_answers_for_the_ids_it_is_asked_about(world: "World") -> None:

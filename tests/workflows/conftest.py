@@ -200,7 +200,7 @@ class Subject:
     async def descriptor(self) -> dict[str, Any]:
         """Query the whole pipeline."""
         answer: dict[str, Any] = await self.handle.query("descriptor", result_type=dict)
-        return dict(answer["all"])
+        return dict(Packed(zlib64=answer["all"]).json_value)
 
     async def memo(self) -> dict[str, Any]:
         """Read the projection without any worker."""
@@ -211,7 +211,7 @@ class Subject:
         """Send an edit and return the pipeline. Raises Refusal."""
         request_id = changes.pop("request_id", str(uuid4()))
         edit = edits.Edit(request_id=request_id, actor="tester", platform_version="1", **changes)
-        return dict(await self._update("edit", edit) or {})
+        return dict(Packed.model_validate(await self._update("edit", edit)).json_value)
 
     async def delete(self) -> None:
         """Delete the pipeline. Raises Refusal."""

@@ -70,14 +70,14 @@ async def test_one_request_id_has_one_effect(create: Any, eventually: Eventually
 async def test_a_storm_loses_no_signal_over_many_histories(create: Any, eventually: Eventually) -> None:
     subject = await create()
     first_run = (await subject.handle.describe()).run_id
-    ids = [str(uuid4()) for _ in range(600)]
+    ids = [str(uuid4()) for _ in range(1200)]
 
     async def send(request_id: str) -> None:
         stop = message("stop", Stop(force=True), request_id=request_id, actor="storm")
         await subject.handle.signal("stop", stop)
 
-    for start in range(0, len(ids), 60):
-        await asyncio.gather(*(send(request_id) for request_id in ids[start : start + 60]))
+    for start in range(0, len(ids), 100):
+        await asyncio.gather(*(send(request_id) for request_id in ids[start : start + 100]))
         await subject.status()
     receipts = (await subject.ask(*ids))["receipts"]
     assert {receipt["id"] for receipt in receipts} == set(ids)
