@@ -1,0 +1,158 @@
+"""Watching: a signal for every change, none without one, and an end that says how the process ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import ActivityEnvironment
+
+from activities import watch as watching
+from activities.watch import Watches
+from sluicegate.lifecycle.effects import Observation, WatchRequest
+from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.provision import Exit
+from sluicegate.runtime_client import Unreachable
+
+Eventually = Callable[..., Awaitable[Any]]
+
+
+def request(baseline: Observation, *, age: float = 0, epoch: int = 1) -> WatchRequest:
+    """A watch of a deployment that became Provisioned so many seconds ago."""
+    return WatchRequest(
+        pipeline_id="p",
+        generation=2,
+        workflow_id="w",
+        epoch=epoch,
+        location="127.0.0.1:1",
+        deployment_id="d",
+        baseline=baseline,
+        provisioned_at=datetime.now(UTC) - timedelta(seconds=age),
+    )
+
+
+@pytest.fixture
+async def watches(client: Any, provisioner: Any, runtime: Any) -> Watches:
+    """The watches of a worker in memory."""
+    return Watches(client, provisioner, runtime)
+
+
+@pytest.fixture
+async def begin(watches: Watches) -> AsyncIterator[Callable[[WatchRequest], asyncio.Task[Observation]]]:
+    """Begin watches that end with the test."""
+    begun: list[asyncio.Task[Observation]] = []
+
+    def start(wanted: WatchRequest) -> asyncio.Task[Observation]:
+        begun.append(asyncio.create_task(ActivityEnvironment().run(watches.watch, wanted)))
+        return begun[-1]
+
+    yield start
+    for task in begun:
+        task.cancel()
+    await asyncio.gather(*begun, return_exceptions=True)
+
+
+async def test_what_is_known_is_no_news(
+    begin: Any, runtime: Any, client: Any, seen: Any, eventually: Eventually
+) -> None:
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    begin(request(seen(RuntimeStatus.RUNNING)))
+
+    async def looked() -> bool:
+        return bool(runtime.looks >= 5)
+
+    await eventually(looked)
+    assert client.signals == []
+
+
+async def test_a_change_is_signalled_once_and_fenced(
+    begin: Any, watches: Watches, runtime: Any, client: Any, seen: Any
+) -> None:
+    paused = seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    begin(request(seen(RuntimeStatus.RUNNING), epoch=7))
+    runtime.says = [paused]
+    watches.poke("p")
+    await client.signalled.wait()
+    [news] = client.signals
+    assert (news.generation, news.epoch, news.sequence, news.observation) == (2, 7, 1, paused)
+
+
+async def test_details_alone_are_told_every_few_seconds_only(
+    begin: Any, runtime: Any, client: Any, seen: Any, eventually: Eventually
+) -> None:
+    def counting(errors: int) -> Observation:
+        details = {"connector_stats": {"num_errors": errors}}
+        observation: Observation = seen(RuntimeStatus.RUNNING, details=details)
+        return observation
+
+    runtime.says = [counting(number) for number in range(12)]
+    begin(request(counting(0)))
+
+    async def looked() -> bool:
+        return bool(runtime.looks >= 12)
+
+    await eventually(looked)
+    assert len(client.signals) == 1
+
+
+async def test_a_signal_that_could_not_be_sent_is_sent_later(
+    begin: Any, runtime: Any, client: Any, seen: Any
+) -> None:
+    client.fail = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+    runtime.says = [seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)]
+    begin(request(seen(RuntimeStatus.RUNNING)))
+    await client.signalled.wait()
+    assert [news.sequence for news in client.signals] == [2]
+
+
+async def test_a_watch_whose_workflow_is_gone_ends(begin: Any, runtime: Any, client: Any, seen: Any) -> None:
+    client.fail = RPCError("gone", RPCStatusCode.NOT_FOUND, b"")
+    runtime.says = [seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)]
+    with pytest.raises(RPCError):
+        await begin(request(seen(RuntimeStatus.RUNNING)))
+
+
+async def test_the_end_of_a_process_says_how(
+    begin: Any, runtime: Any, provisioner: Any, client: Any, seen: Any
+) -> None:
+    runtime.says = [Unreachable("refused")]
+    provisioner.ended = Exit(signal="SIGKILL", log_tail=("the last line",))
+    last = await begin(request(seen(RuntimeStatus.RUNNING)))
+    assert last.fatal is not None
+    assert last.fatal.error_code == "RunnerCheckError"
+    assert "SIGKILL" in last.fatal.message
+    assert "the last line" in last.fatal.message
+    assert client.signals == []
+
+
+@pytest.mark.parametrize(
+    ("known", "age", "status"),
+    [
+        pytest.param(RuntimeStatus.INITIALIZING, 0, RuntimeStatus.INITIALIZING, id="in grace"),
+        pytest.param(RuntimeStatus.INITIALIZING, 60, RuntimeStatus.UNAVAILABLE, id="after grace"),
+        pytest.param(RuntimeStatus.RUNNING, 0, RuntimeStatus.UNAVAILABLE, id="once it has run"),
+    ],
+)
+async def test_silence_of_a_process_that_lives(
+    begin: Any, runtime: Any, client: Any, seen: Any, known: RuntimeStatus, age: float, status: RuntimeStatus
+) -> None:
+    runtime.says = [Unreachable("silence")]
+    begin(request(seen(known), age=age))
+    await client.signalled.wait()
+    assert client.signals[0].observation.runtime_status is status
+    assert "silence" in client.signals[0].observation.details["reason"]
+
+
+async def test_a_newer_watch_of_the_same_pipeline_ends_the_older(begin: Any, runtime: Any, seen: Any) -> None:
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    older = begin(request(seen(RuntimeStatus.RUNNING)))
+    await asyncio.sleep(0)
+    begin(request(seen(RuntimeStatus.RUNNING), epoch=2))
+    assert (await older).fatal is None
+
+
+def test_a_watch_that_is_lost_is_noticed() -> None:
+    assert timedelta(seconds=watching.BEAT_EVERY) * 3 < watching.BEAT_TIMEOUT
