@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from sluicegate.engine import errors
+from sluicegate.engine import errors, origin
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.metrics import Metrics
 from sluicegate.engine.plan import Plan
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHANGED = (
-    "the program has changed since the checkpoint was made; clearing the storage starts the pipeline empty "
-    "(starting a changed program from a checkpoint comes in a later release)"
-)
 ALLOWED_AT_START = {
     # What was desired when an earlier deployment ended: what this one may begin with.
     "Suspended": {"Running", "Paused"},
@@ -82,6 +78,7 @@ class Pipeline:
         self.desired = deployment.initial.capitalize()
         self.plan = Plan((), ())
         self.storage: Storage | None = None
+        self._live_of = deployment.deployment_id
         self.checkpoints: list[Checkpoint] = []
         self.metrics = Metrics(uuid.uuid4())
         self.queries: set[Interruptible] = set()
@@ -215,6 +212,8 @@ class Pipeline:
                     "silent_bootstrap": self.deployment.silent_bootstrap,
                     "concurrent_bootstrap": self.deployment.concurrent_bootstrap,
                     "deployment_id": self.deployment.deployment_id,
+                    "live": self._live_of,
+                    **origin.program_of(self.deployment.config, self.plan.digest()),
                 }
             )
 
@@ -240,9 +239,10 @@ class Pipeline:
         config = self.deployment.config
         self.plan = Plan.from_json(config.plan)
         if config.storage_config is not None:
-            self.storage = Storage(Path(config.storage_config["path"]))
-            self._heed_the_past(self.storage)
-            self.checkpoints = self.storage.checkpoints()
+            storage = Storage(Path(config.storage_config["path"]))
+            self._heed_the_past(storage)
+            self.checkpoints = storage.checkpoints()
+            self.storage = storage  # from here on the status is written, and is this deployment's
         if self.desired == "Standby":
             raise EngineError(500, "InvalidStandby", "this release has no standby; start running or paused")
         self._remember()
@@ -261,18 +261,25 @@ class Pipeline:
         elif self.desired not in ALLOWED_AT_START.get(before, set()):
             message = f"a pipeline that was {before} cannot start as {self.desired}"
             raise EngineError(500, "InvalidStartupTransition", message, [before, self.desired])
+        self._live_of = origin.maker_of_live(
+            storage,
+            past,
+            deployment_id=self.deployment.deployment_id,
+            config=self.deployment.config,
+            digest=self.plan.digest(),
+        )
 
     def _ended_suspended(self) -> bool:
         """Tell whether this deployment had finished suspending: its live database is gone."""
-        return self.storage is not None and not self.storage.live(self.deployment.deployment_id).exists()
+        return self.storage is not None and not self.storage.live(self._live_of).exists()
 
     def _open(self) -> None:
         from sluicegate.engine.database import Database
 
         live = temp = None
         if self.storage is not None:
-            live, temp = self.storage.live(self.deployment.deployment_id), self.storage.temp
-            self.storage.drop_other_live(self.deployment.deployment_id)
+            live, temp = self.storage.live(self._live_of), self.storage.temp
+            self.storage.drop_other_live(self._live_of)
             if not live.exists() and self.checkpoints:
                 self._restore(self.storage, self.checkpoints[0])
         database = Database.open(live, temp, self.deployment.config.runtime_config)
@@ -282,8 +289,8 @@ class Pipeline:
 
     def _restore(self, storage: Storage, checkpoint: Checkpoint) -> None:
         if checkpoint.plan_digest != self.plan.digest():
-            raise EngineError(500, "InitializationError", CHANGED)
-        storage.restore(checkpoint, self.deployment.deployment_id)
+            raise origin.changed()
+        storage.restore(checkpoint, self._live_of)
 
     # Suspending
 
@@ -308,7 +315,7 @@ class Pipeline:
     def _checkpoint(self) -> Checkpoint:
         if self.storage is None or self._database is None:
             raise StorageError("it has no storage to keep a checkpoint in")
-        storage, live = self.storage, self.storage.live(self.deployment.deployment_id)
+        storage, live = self.storage, self.storage.live(self._live_of)
         steps, records = self._database.progress()
         self._database.checkpoint_and_close()
         checkpoint = storage.save(

@@ -1,7 +1,7 @@
 """What a pipeline keeps on disk: its last desired status, its live database and its checkpoints.
 
-    status.json                     what was desired, and of which deployment
-    live/<deployment>.duckdb        the database of the running deployment
+    status.json                     what was desired, of which deployment, program and live database
+    live/<deployment>.duckdb        the live database, named by the deployment that made it (see `origin`)
     checkpoints/<uuid>/data.duckdb  a whole copy, beside its metadata.json
     temp/                           what queries spill; emptied at every start
     lock                            held by the process that uses the folder
@@ -103,11 +103,11 @@ class Storage:
         return sorted(found, key=lambda checkpoint: checkpoint.created_at, reverse=True)
 
     def live(self, deployment: str) -> Path:
-        """Return where a deployment's database is."""
+        """Return where the database is that a deployment made."""
         return self._live / f"{deployment}.duckdb"
 
     def drop_other_live(self, deployment: str) -> None:
-        """Remove the databases of earlier deployments."""
+        """Remove the databases that other deployments made."""
         for file in self._live.iterdir():
             if not file.name.startswith(f"{deployment}.duckdb"):
                 file.unlink()

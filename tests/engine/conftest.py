@@ -29,6 +29,7 @@ class Engine:
     def __init__(self, folder: Path, program: str, *, storage: bool = True) -> None:
         self.folder = folder
         self.deployment_id = str(uuid.uuid4())
+        self.program_version = 1
         self.runtime_config: dict[str, Any] = {"workers": 2}
         self.storage = folder / STORAGE_FOLDER if storage else None
         self.program = program
@@ -46,7 +47,7 @@ class Engine:
             pipeline_id=str(uuid.UUID(int=1)),
             deployment_id=self.deployment_id,
             generation=1,
-            program_version=1,
+            program_version=self.program_version,
             auth_token=TOKEN,
             storage_config={"path": str(self.storage)} if self.storage else None,
             runtime_config=self.runtime_config,
