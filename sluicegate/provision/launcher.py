@@ -203,15 +203,21 @@ def _record(folder: Path, attempt: str, spec: dict[str, Any]) -> None:
     write_whole(folder / "control.json", json.dumps(spec["control"] | mine))
 
 
+def _limit(kind: int, value: int, unit: str) -> None:
+    hard = resource.getrlimit(kind)[1]
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    try:
+        resource.setrlimit(kind, (bound, bound))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"a limit of {bound} {unit} cannot be set: {error}") from error
+
+
 def _restrain(limits: dict[str, Any]) -> None:
     """Apply the limits, all of which last through exec and cannot be taken back by an ordinary user."""
-    wanted = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, limits["open_files"])]
+    _limit(resource.RLIMIT_CORE, 0, "bytes of a core file")
+    _limit(resource.RLIMIT_NOFILE, limits["open_files"], "open files")
     if limits["data_bytes"]:
-        wanted.append((resource.RLIMIT_DATA, limits["data_bytes"]))
-    for kind, value in wanted:
-        hard = resource.getrlimit(kind)[1]
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+        _limit(resource.RLIMIT_DATA, limits["data_bytes"], "bytes of memory")
     if limits["cpus"]:
         os.sched_setaffinity(0, limits["cpus"])
     libc = ctypes.CDLL(None, use_errno=True)
@@ -249,6 +255,8 @@ def launch(folder: Path, attempt: str) -> None:
         _restrain(spec["limits"])
         os.setsid()
         _record(folder, attempt, spec)
+    except (ValueError, OverflowError) as error:  # what the configuration asks for is not possible here
+        raise Refused(CANNOT, str(error)) from error
     except OSError as error:
         raise Refused(CANNOT if error.errno in HOPELESS else BUSY, str(error)) from error
     _become(spec, working, lock)
@@ -264,7 +272,8 @@ def main(arguments: Sequence[str]) -> int:
             with contextlib.suppress(OSError):
                 (folder / "attempts" / f"{attempt}.reason").write_text(str(refusal))
         return refusal.status
-    except OSError as error:  # only exec is left to fail, and the control file says that we are the process
+    except (OSError, ValueError, OverflowError) as error:
+        # Only exec is left to fail, and the control file says that we are the process.
         sys.stderr.write(f"the program could not be started: {error}\n")
         return 127
     return 0

@@ -135,6 +135,15 @@ async def test_limits_hold_for_the_process(
     assert seen["processors"] == 1
 
 
+@pytest.mark.parametrize("megabytes", [2**63, 2**64 - 1])
+async def test_a_limit_that_cannot_be_set_is_rejected_with_the_reason(
+    process: ProcessProvisioner, deployment_of: Any, megabytes: int
+) -> None:
+    deployment = deployment_of(resources={"memory_mb_max": megabytes})
+    with pytest.raises(ProvisionRejected, match=r"\d{20,} bytes of memory cannot be set"):
+        await process.provision(deployment, TOKEN)
+
+
 @pytest.fixture
 def open_home() -> Iterator[Path]:
     """A home that every user can reach, unlike pytest's own folders."""
@@ -193,6 +202,16 @@ async def test_a_program_that_cannot_be_run_ends_with_the_reason(
     ended = await until(lambda: provisioner.check(deployment_of()))
     assert ended.exit_code == 127
     assert "could not be started" in ended.log_tail[-1]
+
+
+async def test_a_variable_that_no_environment_can_have_ends_with_the_reason(
+    process: ProcessProvisioner, deployment_of: Any, until: Any
+) -> None:
+    deployment = deployment_of(env={"NAME": "a\0b"})
+    await process.provision(deployment, TOKEN)
+    ended = await until(lambda: process.check(deployment))
+    assert ended.exit_code == 127
+    assert "could not be started: embedded null byte" in ended.log_tail[-1]
 
 
 async def test_a_start_that_could_not_be_prepared_may_be_tried_again(home: Path, deployment_of: Any) -> None:
