@@ -25,6 +25,17 @@ CREATE MATERIALIZED VIEW summary AS SELECT COUNT(*) AS how_many, SUM(n) AS total
 Eventually = Callable[..., Awaitable[Any]]
 
 
+def engines(home: Path, pipeline_id: str = "") -> list[psutil.Process]:
+    """The pipelines' processes of a data folder, or those of one pipeline."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        ours = any(str(home) in word for word in words) and any(pipeline_id in word for word in words)
+        if "sluicegate.engine" in words and ours:
+            found.append(process)
+    return found
+
+
 class ControlPlane:
     """One running `sluicegate dev`."""
 
@@ -48,18 +59,13 @@ class ControlPlane:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def engines(self) -> list[psutil.Process]:
-        """The pipelines' processes of this data folder."""
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if "sluicegate.engine" in words and any(str(self.home) in word for word in words):
-                found.append(process)
-        return found
+    def engines(self, pipeline_id: str = "") -> list[psutil.Process]:
+        """The pipelines' processes of this data folder, or those of one pipeline."""
+        return engines(self.home, pipeline_id)
 
     def engine(self, pipeline_id: str) -> psutil.Process:
         """The one process of a pipeline."""
-        [process] = [p for p in self.engines() if any(pipeline_id in word for word in p.cmdline())]
+        [process] = self.engines(pipeline_id)
         return process
 
 
@@ -186,6 +192,12 @@ async def pipeline(api: httpx.AsyncClient, eventually: Eventually) -> AsyncItera
 def pipeline_type() -> type[Pipeline]:
     """See `Pipeline`."""
     return Pipeline
+
+
+@pytest.fixture
+def engines_of() -> Callable[..., list[psutil.Process]]:
+    """See `engines`."""
+    return engines
 
 
 @pytest.fixture

@@ -12,9 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from api.gateway import RECORDED
 from sluicegate import temporal
+from sluicegate.settings import DEFAULT_TENANT
 
 SOURCE = Path(__file__).parents[2]
 STARTS = 200
@@ -27,30 +30,51 @@ async def start_all(apis: list[httpx.AsyncClient], path: str) -> list[httpx.Resp
     return list(await asyncio.gather(*(api.post(f"{path}/start") for api in turns)))
 
 
-async def outcomes(api: httpx.AsyncClient, locations: list[str]) -> dict[str, int]:
-    """Count how the requests at these addresses were decided, by the workflow's own receipts."""
-    found: dict[str, int] = {}
+async def decisions(api: httpx.AsyncClient, locations: list[str], eventually: Any) -> dict[str, Any]:
+    """Ask at each address, until it is known, how the request was decided; by request id."""
+
+    async def decided(location: str) -> dict[str, Any]:
+        async def known() -> httpx.Response | None:
+            answer = await api.get(location)
+            return None if answer.status_code == 202 else answer
+
+        answer = await eventually(known)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    found = []
     for first in range(0, len(locations), 50):
-        looks = (api.get(location) for location in locations[first : first + 50])
-        for answer in await asyncio.gather(*looks):
-            status = str(answer.json().get("status", answer.text))
-            found[status] = found.get(status, 0) + 1
-    return found
+        found += await asyncio.gather(*map(decided, locations[first : first + 50]))
+    return {decision["request_id"]: decision for decision in found}
 
 
-async def test_two_hundred_starts_on_our_server(pipeline: Any, control_plane: Any) -> None:
-    answers = await start_all([pipeline.api], pipeline.path)
+def assert_all_accepted(answers: list[httpx.Response], decided: dict[str, Any]) -> None:
+    """Every start was answered 202 and has a receipt of its own that says the same."""
     assert {answer.status_code for answer in answers} == {202}
+    assert len(decided) == STARTS
+    assert {decision["status"] for decision in decided.values()} == {"accepted"}
+
+
+async def test_two_hundred_starts_on_our_server(pipeline: Any, control_plane: Any, eventually: Any) -> None:
+    answers = await start_all([pipeline.api], pipeline.path)
     locations = [answer.headers["location"] for answer in answers]
-    assert await outcomes(pipeline.api, locations) == {"accepted": STARTS}
+    assert_all_accepted(answers, await decisions(pipeline.api, locations, eventually))
     running = await pipeline.reaches("Running")
     assert control_plane.engine(running["id"]).is_running()
 
 
 @pytest.fixture
-async def stock_apis(tmp_path: Path, end_process: Any) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """Two API processes and a worker on a Temporal server with stock flags."""
+async def stock_apis(
+    tmp_path: Path, end_process: Any, engines_of: Any
+) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """Two API processes and a worker on a Temporal server with stock flags; `home` is the data folder."""
+
+    def end_engines() -> None:
+        for engine in engines_of(tmp_path / "home"):
+            engine.kill()
+
     async with AsyncExitStack() as parts:
+        parts.callback(end_engines)
         server = await parts.enter_async_context(
             await WorkflowEnvironment.start_local(
                 dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
@@ -97,7 +121,7 @@ def _run(parts: AsyncExitStack, module: str, environment: dict[str, str], end: A
 
 @pytest.mark.timeout(180)
 async def test_two_hundred_starts_through_two_apis_on_a_stock_server(
-    stock_apis: list[httpx.AsyncClient], pipeline_type: Any, eventually: Any
+    stock_apis: list[httpx.AsyncClient], pipeline_type: Any, eventually: Any, engines_of: Any, tmp_path: Path
 ) -> None:
     async def healthy() -> bool:
         return all([(await api.get("/v0/cluster_healthz")).status_code == 200 for api in stock_apis])
@@ -111,46 +135,106 @@ async def test_two_hundred_starts_through_two_apis_on_a_stock_server(
 
     await eventually(compiled)
     answers = await start_all(stock_apis, pipeline.path)
-    assert {answer.status_code for answer in answers} == {202}
     locations = [answer.headers["location"] for answer in answers]
-    assert await outcomes(stock_apis[1], locations) == {"accepted": STARTS}
+    assert_all_accepted(answers, await decisions(stock_apis[1], locations, eventually))
     await pipeline.reaches("Running")
+    assert len(engines_of(tmp_path / "home")) == 1
     await pipeline.remove()
+    assert engines_of(tmp_path / "home") == []
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(RACE_FOR + 120)
-async def test_starts_racing_forced_stops(pipeline: Any, control_plane: Any, eventually: Any) -> None:
-    """Ten clients start and stop one pipeline; then one more intent is accepted, and it alone holds."""
-    pipeline_id = (await pipeline.get())["id"]
-    deadline = asyncio.get_running_loop().time() + RACE_FOR
-    accepted: list[str] = []
-    refused: set[str] = set()
+class Race:
+    """Ten clients that start and stop one pipeline, and what they were answered."""
 
-    async def race(client: int) -> None:
-        chance = random.Random(client)
+    def __init__(self, pipeline: Any) -> None:
+        """Nothing has been asked yet."""
+        self._pipeline = pipeline
+        self.verbs: dict[str, str] = {}
+        """By the address of each request that was answered 202."""
+        self.words: dict[str, str] = {}
+        """Of those answers."""
+        self.refused: set[str] = set()
+
+    async def run(self, seconds: float) -> None:
+        """Race."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        await asyncio.gather(*(self._client(random.Random(seed), deadline) for seed in range(10)))
+
+    async def _client(self, chance: random.Random, deadline: float) -> None:
         while asyncio.get_running_loop().time() < deadline:
-            verb = chance.choice(["start", "stop?force=true"])
-            answer = await pipeline.api.post(f"{pipeline.path}/{verb}")
+            verb = chance.choice(["start", "stop"])
+            answer = await self._pipeline.post(verb, **({"force": "true"} if verb == "stop" else {}))
             # A pace that stays below the 4,096 receipts that are kept within ten minutes.
             await asyncio.sleep(chance.uniform(0.05, 0.15))
             if answer.status_code == 202:
-                accepted.append(answer.headers["location"])
+                location = answer.headers["location"]
+                self.verbs[location], self.words[location] = verb, answer.json()
             else:
-                refused.add(answer.json()["error_code"])
+                self.refused.add(answer.json()["error_code"])
 
-    await asyncio.gather(*(race(client) for client in range(10)))
-    assert len(accepted) > 100
-    assert refused <= {"IllegalPipelineAction", "Overloaded"}
-    assert await outcomes(pipeline.api, accepted) == {"accepted": len(accepted)}
+
+async def signals(client: Client, workflow_id: str) -> dict[str, str]:
+    """The verbs in the histories of a workflow, first to last, by request id."""
+    runs, run_id = [], ""
+    while True:
+        history = await client.get_workflow_handle(workflow_id, run_id=run_id or None).fetch_history()
+        sent = [event.workflow_execution_signaled_event_attributes for event in history.events]
+        runs.append([one for one in sent if one.signal_name in ("start", "stop")])
+        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+        if not run_id:
+            break
+    found: dict[str, str] = {}
+    for one in (one for run in reversed(runs) for one in run):
+        [message] = await client.data_converter.decode(one.input.payloads)
+        found.setdefault(message["request_id"], one.signal_name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(RACE_FOR + 150)
+async def test_starts_racing_forced_stops(pipeline: Any, control_plane: Any, eventually: Any) -> None:
+    """Ten clients start and stop one pipeline. Whatever was accepted is in the history, and the last of it
+    holds; then one more intent is accepted, and it alone holds."""
+    race = Race(pipeline)
+    await race.run(RACE_FOR)
+    assert len(race.verbs) > 3 * RACE_FOR
+    assert race.refused <= {"IllegalPipelineAction", "Overloaded"}
+    decided = await decisions(pipeline.api, list(race.verbs), eventually)
+    client = await Client.connect(control_plane.described["temporal_address"], plugins=[temporal.PLUGIN])
+    last = await last_accepted(client, pipeline, race, decided)
+
+    async def at_rest() -> dict[str, Any] | None:
+        seen = await pipeline.get()
+        return seen if seen["deployment_status"] == seen["deployment_desired_status"] else None
+
+    rested = await eventually(at_rest, 30)
+    assert rested["deployment_status"] == {"start": "Running", "stop": "Stopped"}[last], rested
+    assert len(control_plane.engines(rested["id"])) == {"start": 1, "stop": 0}[last]
 
     async def started() -> bool:
         return bool((await pipeline.post("start")).status_code == 202)
 
     await eventually(started)
     await pipeline.reaches("Running")
-    assert control_plane.engine(pipeline_id).is_running()
+    assert control_plane.engine(rested["id"]).is_running()
     assert (await pipeline.post("stop", force="true")).status_code == 202
     await pipeline.reaches("Stopped")
-    left = [p for p in control_plane.engines() if any(pipeline_id in word for word in p.cmdline())]
-    assert left == []
+    assert control_plane.engines(rested["id"]) == []
+
+
+async def last_accepted(client: Client, pipeline: Any, race: Race, decided: dict[str, Any]) -> str:
+    """Check answers, receipts and history against one another; give the verb that was accepted last."""
+    workflow_id = temporal.pipeline_workflow_id(DEFAULT_TENANT, pipeline.name)
+    sent = await signals(client, workflow_id)
+    for location, verb in race.verbs.items():
+        request_id = location.rsplit("/", 1)[1]
+        assert sent[request_id] == verb
+        if race.words[location] != RECORDED:
+            assert decided[request_id]["outcome"] == race.words[location], decided[request_id]
+    times = [decided[request_id]["decided_at"] for request_id in sent if request_id in decided]
+    assert len(times) == len(race.verbs)
+    assert times == sorted(times)
+    accepted = [i for i in sent if i in decided and decided[i]["status"] == "accepted"]
+    transitions = await client.get_workflow_handle(workflow_id).query("events")
+    assert next(event["request_id"] for event in transitions if event["request_id"]) == accepted[-1]
+    return sent[accepted[-1]]

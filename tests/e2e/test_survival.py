@@ -1,9 +1,12 @@
 """No part of the control plane takes a pipeline with it, whether it runs or is just starting."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
+
+from sluicegate.settings import RUNTIME, Settings
 
 PARTS = ("worker", "api", "temporal")
 
@@ -21,6 +24,25 @@ async def restarted(control_plane: Any, part: str, old_pid: int, eventually: Any
     await eventually(there, 60)
 
 
+def own_client(control_plane: Any, running: dict[str, Any]) -> httpx.AsyncClient:
+    """A client of a pipeline's own process, past every part of the control plane."""
+    [port] = (control_plane.home / "pipelines" / running["id"] / "run").glob("*/port")
+    token = Settings(home=control_plane.home).token(RUNTIME, running["deployment_id"])
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port.read_text().strip()}", headers=headers)
+
+
+async def said_until(back: asyncio.Task[None], process: httpx.AsyncClient) -> set[tuple[int, str]]:
+    """What a process says of itself, from now until the part that was killed is back."""
+    said = set()
+    while True:
+        answer = await process.get("/status", timeout=2)
+        said.add((answer.status_code, answer.json()["runtime_status"]))
+        if back.done():
+            return said
+        await asyncio.sleep(0.1)
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_running_pipeline_survives_and_can_be_stopped(
@@ -28,8 +50,10 @@ async def test_a_running_pipeline_survives_and_can_be_stopped(
 ) -> None:
     running = await pipeline.started()
     engine = control_plane.engine(running["id"])
-    old_pid = control_plane.kill(part)
-    await restarted(control_plane, part, old_pid, eventually)
+    async with own_client(control_plane, running) as process, asyncio.TaskGroup() as tasks:
+        old_pid = control_plane.kill(part)
+        back = tasks.create_task(restarted(control_plane, part, old_pid, eventually))
+        assert await said_until(back, process) == {(200, "Running")}
     assert engine.is_running()
     status = await pipeline.reaches("Running")
     assert status["deployment_id"] == running["deployment_id"]
