@@ -3,11 +3,14 @@
 import time
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from sluicegate.cli.session import Json, Name, connect, print_json
+
+if TYPE_CHECKING:
+    from sluicegate.client import Client
 
 BATCH = 1 << 20
 """Bytes of rows in one request: small enough to show progress, large enough to cost nothing."""
@@ -46,11 +49,10 @@ def ingest(
         for batch in _batches(rows):
             token = client.ingest(name, table, batch, **query)
             sent += len(batch)
+        typer.echo(f"{sent:,} bytes of rows sent to {table}")
         # While it is paused, forced rows wait inside for the resume.
-        deadline = time.monotonic() + SETTLE_WITHIN
-        while token and not force and not client.completed(name, token) and time.monotonic() < deadline:
-            time.sleep(0.1)
-    typer.echo(f"{sent:,} bytes of rows sent to {table}")
+        if token and not force:
+            _settle(client, name, token)
 
 
 def query(
@@ -74,6 +76,17 @@ def logs(
     with connect() as client:
         for line in client.logs(name, follow=follow):
             typer.echo(line)
+
+
+def _settle(client: "Client", name: str, token: str) -> None:
+    """Wait until what was sent is processed; raises TimedOut."""
+    from sluicegate.client import TimedOut
+
+    deadline = time.monotonic() + SETTLE_WITHIN
+    while not client.completed(name, token):
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{name} has not processed them within {SETTLE_WITHIN:.0f} s and may yet")
+        time.sleep(0.1)
 
 
 def _batches(file: IO[bytes]) -> Iterator[bytes]:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from sluicegate.cli import data
 from sluicegate.cli.app import app
+from sluicegate.cli.session import TIMED_OUT
 
 RUNNING = {"deployment_status": "Running", "deployment_desired_status": "Running"}
 PAUSED = {"deployment_status": "Paused", "deployment_desired_status": "Paused"}
@@ -135,6 +137,16 @@ def test_ingest_sends_lines_and_waits_for_them(api: Any, tmp_path: Path) -> None
     assert run(api, "ingest", "shop", "t", "-", "--force", text='{"a": 1}\n').exit_code == 0
     assert api.seen[-1].query["update_format"] == "raw"
     assert api.seen[-1].query["force"] == "true"
+
+
+def test_ingest_says_when_rows_are_not_processed_in_time(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "SETTLE_WITHIN", 0.0)
+    api.answer("POST", f"{SHOP}/ingress/t", {"token": "t"})
+    api.answer("GET", f"{SHOP}/completion_status", {"status": "inprogress", "step": None})
+    result = run(api, "ingest", "shop", "t", "-", text='{"a": 1}\n')
+    assert result.exit_code == TIMED_OUT
+    assert "9 bytes of rows sent to t\n" in result.stdout
+    assert "shop has not processed them within 0 s" in result.stderr
 
 
 def test_queries_for_people_and_for_machines(api: Any) -> None:
