@@ -258,15 +258,19 @@ async def test_malformed_bodies(
         assert answer.headers["content-type"].startswith("text/plain")
 
 
-async def test_what_cannot_be_compressed_is_too_large(api_offline: httpx.AsyncClient) -> None:
-    import random
-
-    noise = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(600_000))
-    body = {"name": "p", "program_code": "", "runtime_config": {"dev_tweaks": {"noise": noise}}}
-    content = json.dumps(body, ensure_ascii=False).encode()
-    assert len(content) < 2 << 20
-    answer = await api_offline.post("/v0/pipelines", content=content, headers=JSON)
+async def test_an_edit_that_no_server_would_take_is_too_large(api_offline: httpx.AsyncClient) -> None:
+    body = {"description": "x" * 1_600_000}
+    answer = await api_offline.patch("/v0/pipelines/p", json=body)
     assert answer.status_code == 413
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("key", ["runtime_config", "program_config"])
+async def test_a_configuration_has_a_bound(api_offline: httpx.AsyncClient, key: str) -> None:
+    large = {"dev_tweaks": {"noise": "x" * 70_000}, "runtime_version": "v" * 70_000}
+    answer = await api_offline.patch("/v0/pipelines/p", json={key: large})
+    assert answer.status_code == 400
+    assert answer.json()["error_code"] in ("InvalidRuntimeConfig", "InvalidProgramConfig")
 
 
 async def test_an_unknown_selector(api_offline: httpx.AsyncClient) -> None:

@@ -234,3 +234,14 @@ def test_what_is_no_program_configuration(key: str, value: Any) -> None:
         config.program_config({key: value})
     assert refused.value.details["value"] == {key: value}
     assert list(refused.value.details["error"]) == ["DeserializationFailed"]
+
+
+@pytest.mark.parametrize("seconds", [86_401, 10**11, 10**18])
+def test_a_deadline_beyond_a_day_is_refused(seconds: int) -> None:
+    with pytest.raises(errors.InvalidRuntimeConfig):
+        config.runtime_config({"provisioning_timeout_secs": seconds})
+
+
+def test_a_configuration_that_would_not_fit_into_the_state_is_refused() -> None:
+    with pytest.raises(errors.InvalidRuntimeConfig):
+        config.runtime_config({"dev_tweaks": {"noise": "x" * config.MAX_BYTES}})

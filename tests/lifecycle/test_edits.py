@@ -1,5 +1,7 @@
 """Edits: what may change when, in which order it is refused, and which versions move (contract §3)."""
 
+import random
+import string
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from sluicegate.lifecycle import edits
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import ProgramStatus, ResourcesStatus, StorageStatus
+from sluicegate.lifecycle.values import Packed
 
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import World
@@ -324,3 +327,26 @@ def test_edits_are_told_apart_by_what_they_change() -> None:
     one = edit(description="a")
     assert one.fingerprint == edit(description="a", request_id="s", actor="bob").fingerprint
     assert len({one.fingerprint, edit(description="b").fingerprint, edit(tags=("a",)).fingerprint}) == 3
+
+
+def test_a_pipeline_that_no_server_would_take_is_refused(make_pipeline: Any, at: datetime) -> None:
+    noise = "".join(random.Random(1).choices(string.printable, k=2_000_000))
+    too_much = edit(texts=Packed.of_json({"program_code": noise}))
+    with pytest.raises(errors.PipelineTooLarge) as refused:
+        edits.apply(make_pipeline(), too_much, at)
+    assert refused.value.details["size"] > refused.value.details["maximum"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        ({"runtime_config": {"workers": 0}}, errors.InvalidRuntimeConfig),
+        ({"program_config": {"profile": "fast"}}, errors.InvalidProgramConfig),
+        ({"name": "not a name"}, errors.NameDoesNotMatchPattern),
+    ],
+)
+def test_an_edit_from_elsewhere_is_checked_like_any_other(
+    fields: dict[str, Any], refusal: type[Refusal], make_pipeline: Any, at: datetime
+) -> None:
+    with pytest.raises(refusal):
+        edits.apply(make_pipeline(), edit(**fields), at)

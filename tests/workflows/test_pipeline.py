@@ -9,6 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
 from sluicegate import errors
+from sluicegate.lifecycle.commands import Stop, message
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed
@@ -210,6 +211,26 @@ async def test_a_rename_moves_the_pipeline_and_a_taken_name_changes_nothing(
     subject.handle = renamed
     await subject.tell("start")
     await reaches(eventually, subject, "Running")
+
+
+@pytest.mark.parametrize("attempt", range(4))
+async def test_nothing_accepted_during_a_rename_is_lost(create: Any, attempt: int) -> None:
+    subject = await create("old")
+    ids = [f"meanwhile-{number}" for number in range(10)]
+    stops = [message("stop", Stop(force=True), request_id=request_id, actor="tester") for request_id in ids]
+    renamed, edited, *sent = await asyncio.gather(
+        subject.edit(name="new"),
+        subject.edit(description="meanwhile"),
+        *(subject.handle.signal("stop", stop) for stop in stops),
+        return_exceptions=True,
+    )
+    assert isinstance(renamed, dict)
+    assert renamed["name"] == "new"
+    subject.handle = subject.client.get_workflow_handle(f"pipeline/{subject.tenant_id}/new")
+    receipts = {receipt["id"] for receipt in (await subject.ask(*ids))["receipts"]}
+    assert receipts == {request_id for request_id, failure in zip(ids, sent, strict=True) if failure is None}
+    kept = (await subject.descriptor())["description"] == "meanwhile"
+    assert kept == (not isinstance(edited, BaseException))
 
 
 async def test_a_delete_frees_the_name_and_leaves_a_clean_up(create: Any, eventually: Eventually) -> None:
