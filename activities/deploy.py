@@ -17,6 +17,8 @@ LOOK_EVERY = 0.01
 """Seconds between looks at a process that starts; it is what the user waits for."""
 INITIALISED_WITHIN = timedelta(seconds=1)
 """A process that is initialised sooner is shown with what it became, which saves the user a round."""
+TURN = timedelta(seconds=10)
+"""A process that takes longer to answer waits on without keeping others from starting."""
 STATUS_TIMEOUT = 5.0
 
 # Types of the ApplicationErrors that the workflow decides by
@@ -62,10 +64,16 @@ class Deployments:
         Idempotent by generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut
         where another attempt cannot help.
         """
-        async with heartbeating(), self._turns:
-            if datetime.now(UTC) < deployment.deadline:
-                await self._begin(deployment)
-            return await self._ready(deployment)
+        async with heartbeating():
+            async with self._turns:
+                if datetime.now(UTC) < deployment.deadline:
+                    await self._begin(deployment)
+                found = await self._ready(deployment, within=TURN)
+            found = found or await self._ready(deployment, deployment.deadline - datetime.now(UTC))
+        if found is None:
+            text = "The process did not answer in time."
+            raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
+        return found
 
     async def _begin(self, deployment: Deployment) -> None:
         try:
@@ -73,8 +81,10 @@ class Deployments:
         except (ProvisionRejected, Superseded) as rejected:
             raise ApplicationError(str(rejected), type=REJECTED, non_retryable=True) from rejected
 
-    async def _ready(self, deployment: Deployment) -> Provisioned:
-        """Wait until the process answers, ends, or its deadline passes."""
+    async def _ready(self, deployment: Deployment, within: timedelta) -> Provisioned | None:
+        """Wait until the process answers; None where it has not within that time, and once at least it is
+        looked at. Raises ApplicationError where it has ended."""
+        until = min(datetime.now(UTC) + within, deployment.deadline)
         answered = None
         while True:
             ended = await self._provisioner.check(deployment)
@@ -87,9 +97,8 @@ class Deployments:
                 initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
                 if not initialising or datetime.now(UTC) >= answered + INITIALISED_WITHIN:
                     return Provisioned(location=found.address, details=found.details, observation=seen)
-            if datetime.now(UTC) >= deployment.deadline:
-                text = "The process did not answer in time."
-                raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
+            if datetime.now(UTC) >= until:
+                return None
             await asyncio.sleep(LOOK_EVERY)
 
     async def _first_look(self, address: str, deployment: Deployment) -> Observation | None:
