@@ -1,14 +1,10 @@
-"""What is the process provisioner's own: crashes at every point, fences, limits, ends."""
+"""What is the process provisioner's own: what a program is given, its limits, its ends."""
 
 import asyncio
-import contextlib
-import fcntl
 import json
 import os
-import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,18 +23,6 @@ TOKEN = "token of the deployment"
 STUB = Path(__file__).with_name("stub_runtime.py")
 COMMAND = [sys.executable, str(STUB)]
 
-WORKER = """
-import asyncio, sys
-from pathlib import Path
-from sluicegate.lifecycle.effects import Deployment
-from sluicegate.provision.process import ProcessProvisioner
-home, deployment, *command = sys.argv[1:]
-provisioner = ProcessProvisioner(Path(home), "host-1", command)
-print("ready", flush=True)
-sys.stdin.readline()
-asyncio.run(provisioner.provision(Deployment.model_validate_json(deployment), "token of the deployment"))
-"""
-
 
 async def _seen(home: Path, deployment: Deployment, until: Any) -> dict[str, Any]:
     """Wait for the stub to say what it was given."""
@@ -50,36 +34,6 @@ async def _seen(home: Path, deployment: Deployment, until: Any) -> dict[str, Any
 
 def _log(home: Path, deployment: Deployment) -> str:
     return (home / "pipelines" / deployment.pipeline_id / "pipeline.log").read_text()
-
-
-def _worker(home: Path, deployment: Deployment) -> "subprocess.Popen[str]":
-    """Start a process that waits for a line and then provisions."""
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(home), deployment.model_dump_json(), *COMMAND],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "ready\n"
-    return worker
-
-
-def _tell(worker: "subprocess.Popen[str]") -> None:
-    assert worker.stdin is not None
-    worker.stdin.write("\n")
-    worker.stdin.flush()
-
-
-def _bury(worker: "subprocess.Popen[str]") -> None:
-    worker.kill()
-    worker.wait()
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        worker.stdin.close()
-    worker.stdout.close()
 
 
 # -- what the program is given -------------------------------------------------------------------------------
@@ -432,163 +386,3 @@ async def test_clearing_removes_what_a_program_has_locked_away(
     assert list((home / "trash").iterdir()) == []
     with pytest.raises(Superseded):
         await process.provision(deployment, TOKEN)
-
-
-# -- workers that die or sleep -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(12))
-async def test_a_worker_killed_anywhere_leaves_at_most_one_process(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, seed: int
-) -> None:
-    deployment = deployment_of()
-    worker = _worker(home, deployment)
-    _tell(worker)
-    await asyncio.sleep(random.Random(seed).uniform(0, 0.06))  # the point is where, not how long
-    _bury(worker)
-    await process.provision(deployment, TOKEN)
-    await _seen(home, deployment, until)
-    assert await process.check(deployment) is None
-    folder = Folder(home, deployment.pipeline_id)
-    await until(lambda: all(_reported(folder, attempt) for attempt in folder.attempts(1)))
-    assert _log(home, deployment).count("hello from generation 1") == 1
-
-
-def _reported(folder: Folder, attempt: str) -> bool:
-    """Say whether an attempt is the live process, has ended, or never began (its worker died first)."""
-    control = folder.control
-    mine = control is not None and control.attempt == attempt
-    return mine or folder.exit_status(attempt) is not None or not _mentioned(attempt)
-
-
-def _mentioned(text: str) -> bool:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                if text.encode() in Path(f"/proc/{name}/cmdline").read_bytes():
-                    return True
-    return False
-
-
-async def test_a_worker_that_sleeps_through_a_stop_starts_nothing(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any
-) -> None:
-    deployment = deployment_of()
-    worker = _worker(home, deployment)
-    _tell(worker)
-    await until((home / "pipelines" / deployment.pipeline_id).exists)
-    worker.send_signal(signal.SIGSTOP)
-    await process.deprovision(deployment)
-    worker.send_signal(signal.SIGCONT)
-    worker.wait()
-    _bury(worker)
-    await process.deprovision(deployment)
-    await until(lambda: processes_of(deployment.pipeline_id) == [])
-    assert await process.locate(deployment) is None
-
-
-async def test_the_process_outlives_its_worker_and_is_adopted(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any
-) -> None:
-    deployment = deployment_of()
-    worker = _worker(home, deployment)
-    _tell(worker)
-    seen = await _seen(home, deployment, until)
-    _bury(worker)
-    (home / "pipelines" / "not-a-pipeline").mkdir()
-    broken = home / "pipelines" / str(uuid4())
-    broken.mkdir()
-    (broken / "control.json").write_text("{")
-    (found,) = await process.adopt()
-    assert (found.pipeline_id, found.alive) == (deployment.pipeline_id, True)
-    location = await process.locate(deployment)
-    assert location is not None
-    assert location.details["pid"] == seen["pid"]
-
-
-@contextlib.contextmanager
-def _frozen_launcher(home: Path, deployment: Deployment) -> Iterator[tuple[Folder, int]]:
-    """Freeze a launcher in front of the lock, by holding the lock; let the lock go at the end."""
-    folder = Folder(home, deployment.pipeline_id)
-    folder.furnish(0o700)
-    with folder.locked():
-        worker = _worker(home, deployment)
-        _tell(worker)
-        while not (found := _launchers(folder)):
-            pass
-        os.kill(found[0], signal.SIGSTOP)
-        _bury(worker)
-    yield folder, found[0]
-
-
-def _launchers(folder: Folder) -> list[int]:
-    """Find launchers of a pipeline that have opened its lock."""
-    found = []
-    for name in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            told = Path(f"/proc/{name}/cmdline").read_bytes() if name.isdigit() else b""
-            if b"import launcher" in told and folder.pipeline_id.encode() in told and b"shim.sh" not in told:
-                opened = [os.readlink(f"/proc/{name}/fd/{n}") for n in os.listdir(f"/proc/{name}/fd")]
-                if str(folder.root / "lock") in opened:
-                    found.append(int(name))
-    return found
-
-
-async def test_a_launcher_frozen_before_the_lock_finds_the_fence(
-    home: Path, deployment_of: Any, until: Any, processes_of: Any
-) -> None:
-    deployment = deployment_of()
-    with _frozen_launcher(home, deployment) as (folder, launcher):
-        folder.fence(1)
-        os.kill(launcher, signal.SIGCONT)
-        await until(lambda: processes_of(deployment.pipeline_id) == [])
-    assert folder.control is None
-    assert "hello" not in _log(home, deployment)
-
-
-async def test_a_launcher_frozen_before_the_lock_is_ended_by_a_stop(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, processes_of: Any, until: Any
-) -> None:
-    deployment = deployment_of()
-    with _frozen_launcher(home, deployment):
-        await process.deprovision(deployment)
-    await until(lambda: processes_of(deployment.pipeline_id) == [])
-    assert "hello" not in _log(home, deployment)
-
-
-async def test_a_launcher_that_wakes_after_a_removal_finds_no_pipeline(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any
-) -> None:
-    deployment = deployment_of()
-    with _frozen_launcher(home, deployment) as (folder, launcher):
-        folder.mark_removed()
-        folder.discard()
-        os.kill(launcher, signal.SIGCONT)
-        await until(lambda: processes_of(deployment.pipeline_id) == [])
-    assert not folder.root.exists()
-    await process.remove(deployment)
-
-
-async def test_a_folder_made_by_a_call_after_the_removal_is_tidied_up(
-    process: ProcessProvisioner, home: Path, deployment_of: Any
-) -> None:
-    deployment = deployment_of()
-    folder = Folder(home, deployment.pipeline_id)
-    folder.mark_removed()
-    folder.furnish(0o700)
-    assert await process.adopt() == []
-    assert not folder.root.exists()
-
-
-async def test_the_lock_lives_exactly_as_long_as_the_process(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any
-) -> None:
-    deployment = deployment_of()
-    await process.provision(deployment, TOKEN)
-    seen = await _seen(home, deployment, until)
-    with (home / "pipelines" / deployment.pipeline_id / "lock").open("r+") as lock:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.kill(seen["pid"], signal.SIGKILL)
-        await until(lambda: process.check(deployment))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
