@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.responses import RedirectResponse
 from temporalio.client import Client
 
 import sluicegate
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redirect_slashes=False,
         redoc_url=None,
     )
+    app.add_api_route("/", _welcome, include_in_schema=False)
     for module in (pipelines, verbs, data_plane, logs, platform):
         app.include_router(module.router)
     errors.install(app)
@@ -52,6 +54,11 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     app.add_middleware(AccessLog)
     _document(app)
     return app
+
+
+def _welcome() -> RedirectResponse:
+    """Show whoever opens the bare address what there is."""
+    return RedirectResponse("/docs")
 
 
 def _document(app: FastAPI) -> None:

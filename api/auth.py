@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sluicegate.settings import DEFAULT_TENANT, Settings
 
-OPEN = frozenset({"/healthz", "/config/authentication", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+OPEN = frozenset(
+    {"/", "/healthz", "/config/authentication", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+)
 ANONYMOUS = "anonymous"
 _FOREIGN = {"cross-site", "same-site"}
 

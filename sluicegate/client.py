@@ -145,6 +145,10 @@ class Client:
         body = {"name": name, "program_code": program, **options}
         return Pipeline.parse(self._call("POST", "/v0/pipelines", json=body).json())
 
+    def edit(self, name: str, **changes: Any) -> Pipeline:
+        """Change what is given, such as `program_code`; anything else stays."""
+        return Pipeline.parse(self._call("PATCH", _path(name), json=changes).json())
+
     def delete(self, name: str) -> None:
         """Delete a pipeline that is stopped and cleared."""
         self._call("DELETE", _path(name))

@@ -1,5 +1,6 @@
 """`ingest`, `query`, `logs`: what goes into a pipeline and what comes out."""
 
+import json
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -7,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from sluicegate.cli.session import Json, Name, connect, print_json
+from sluicegate.cli.session import Json, Name, connect, give_up, print_json
 
 if TYPE_CHECKING:
     from sluicegate.client import Client
@@ -37,16 +38,19 @@ def ingest(
 ) -> None:
     """Send rows to a table and wait until they are processed.
 
-    A JSON file has one row on each line; a CSV file has the columns in the table's order and no header
-    (tail -n +2 removes one).
+    A JSON file has one object on each line: a row such as {"id": 1}, or {"insert": {"id": 1}} and
+    {"delete": {"id": 1}}. A CSV file has the columns in the table's order and no header (tail -n +2
+    removes one). Rows in error are named; the others are taken all the same.
     """
     chosen = form or (Form.CSV if str(getattr(rows, "name", "")).endswith(".csv") else Form.JSON)
-    query = {"format": chosen.value, "force": force}
-    if chosen is Form.JSON:
-        query |= {"update_format": "raw", "array": False}
+    query: dict[str, object] = {"format": chosen.value, "force": force}
     sent, token = 0, None
     with connect() as client:
+        if not force and client.pipeline(name).status == "Paused":
+            give_up(f"{name} is paused; `sluicegate resume {name}` first, or send with --force.")
         for batch in _batches(rows):
+            if chosen is Form.JSON and not sent:
+                query |= {"update_format": _update_format(batch), "array": False}
             token = client.ingest(name, table, batch, **query)
             sent += len(batch)
         typer.echo(f"{sent:,} bytes of rows sent to {table}")
@@ -87,6 +91,16 @@ def _settle(client: "Client", name: str, token: str) -> None:
         if time.monotonic() > deadline:
             raise TimedOut(f"{name} has not processed them within {SETTLE_WITHIN:.0f} s and may yet")
         time.sleep(0.1)
+
+
+def _update_format(batch: bytes) -> str:
+    """Tell rows from inserts and deletes by the first line; what is neither is left to the engine."""
+    try:
+        first = json.loads(batch.splitlines()[0])
+    except ValueError:
+        return "raw"
+    envelope = isinstance(first, dict) and len(first) == 1 and {*first} <= {"insert", "delete", "update"}
+    return "insert_delete" if envelope and isinstance(next(iter(first.values())), dict) else "raw"
 
 
 def _batches(file: IO[bytes]) -> Iterator[bytes]:

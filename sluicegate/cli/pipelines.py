@@ -1,6 +1,6 @@
-"""`list`, `show`, `create`, `delete`: pipelines as things."""
+"""`list`, `show`, `create`, `edit`, `delete`: pipelines as things."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from sluicegate.cli.session import (
     print_pipeline,
     waiting,
 )
+
+if TYPE_CHECKING:
+    from sluicegate.client import Client, Pipeline
 
 COLOURS = {"Running": "green", "Paused": "yellow", "Stopped": "dim"}
 
@@ -72,39 +75,50 @@ def show(name: Name, as_json: Json = False) -> None:
         typer.echo(f"{'compiler':<12} {line}")
 
 
+Program = Annotated[
+    typer.FileText,
+    typer.Argument(metavar="PROGRAM.sql", encoding="utf-8", help="File with the program; - reads the input."),
+]
+
+
 def create(
-    name: Name,
-    program: Annotated[
-        typer.FileText,
-        typer.Argument(
-            metavar="PROGRAM.sql", encoding="utf-8", help="File with the program; - reads the input."
-        ),
-    ],
-    wait: Wait = True,
-    timeout: Timeout = 120,
-    as_json: Json = False,
+    name: Name, program: Program, wait: Wait = True, timeout: Timeout = 120, as_json: Json = False
 ) -> None:
     """Create a pipeline from a SQL program and wait until it is compiled.
 
     The program consists of CREATE TABLE and CREATE VIEW statements; rows enter the tables, answers
     appear in the views.
     """
+    with connect() as client:
+        made = client.create(name, program.read())
+        made = _compiled(client, name, timeout) if wait else made
+    print_pipeline(made, as_json=True) if as_json else typer.echo(f"{name} is created; {_program(made)}")
+
+
+def edit(
+    name: Name, program: Program, wait: Wait = True, timeout: Timeout = 120, as_json: Json = False
+) -> None:
+    """Give a stopped pipeline another program and wait until it is compiled."""
+    with connect() as client:
+        made = client.edit(name, program_code=program.read())
+        made = _compiled(client, name, timeout) if wait else made
+    print_pipeline(made, as_json=True) if as_json else typer.echo(f"{name} is changed; {_program(made)}")
+
+
+def _program(pipeline: "Pipeline") -> str:
+    return f"its program: {pipeline.program_status}"
+
+
+def _compiled(client: "Client", name: str, timeout: float) -> "Pipeline":
+    """Wait until the program is compiled; where it is in error, say where."""
     from sluicegate.cli import arrival
 
-    text = program.read()
-    with connect() as client:
-        pipeline = client.create(name, text)
-        try:
-            if wait:
-                pipeline = waiting("Compiling", lambda: client.wait(name, arrival.compiled, seconds=timeout))
-        except arrival.Failed:
-            for line in arrival.compile_messages(client.pipeline(name, selector="all").raw):
-                typer.echo(line, err=True)
-            raise
-    if as_json:
-        print_pipeline(pipeline, as_json=True)
-    else:
-        typer.echo(f"{name} is created; its program: {pipeline.program_status}")
+    try:
+        return waiting("Compiling", lambda: client.wait(name, arrival.compiled, seconds=timeout))
+    except arrival.Failed:
+        for line in arrival.compile_messages(client.pipeline(name, selector="all").raw):
+            typer.echo(line, err=True)
+        raise
 
 
 def delete(name: Name) -> None:
@@ -119,4 +133,5 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_pipelines)
     app.command()(show)
     app.command()(create)
+    app.command()(edit)
     app.command()(delete)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -24,6 +24,19 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is s
 Timeout = Annotated[float, typer.Option(help="Seconds to wait at most.")]
 
 REFUSED, UNREACHABLE, TIMED_OUT = 1, 3, 4
+
+
+HINTS = {
+    "DuplicateName": "Its program is changed with `sluicegate edit`; `sluicegate delete` frees the name.",
+    "DeleteRestrictedToFullyStopped": "`sluicegate stop NAME --force`, then `sluicegate clear NAME`.",
+    "DeleteRestrictedToClearedStorage": "`sluicegate clear NAME` removes what it stored.",
+    "StorageStatusImmutableUnlessStopped": "`sluicegate stop NAME --force` first.",
+    "UpdateRestrictedToStopped": "`sluicegate stop NAME` first.",
+    "PipelineInteractionNotDeployed": "`sluicegate start NAME` starts it.",
+    "CannotStartWithCompilationError": "`sluicegate show NAME` says where; `sluicegate edit` mends it.",
+    "ParseErrors": "The other rows of the same request were taken.",
+}
+"""What to type after a refusal of the API, by its code."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +81,18 @@ def report(error: "ClientError") -> int:
 
     code = f" ({error.code})" if isinstance(error, Refused) else ""
     typer.secho(f"{error}{code}", err=True, fg=typer.colors.RED)
+    if isinstance(error, Refused) and error.code in HINTS:
+        typer.echo(HINTS[error.code], err=True)
     if isinstance(error, Unreachable):
         typer.secho("Start it with `sluicegate dev`, or name another with --url.", err=True)
         return UNREACHABLE
     return TIMED_OUT if isinstance(error, TimedOut) else REFUSED
+
+
+def give_up(text: str) -> NoReturn:
+    """End the command with a sentence that says what to do instead."""
+    typer.secho(text, err=True, fg=typer.colors.RED)
+    raise typer.Exit(REFUSED)
 
 
 def console() -> "Console":

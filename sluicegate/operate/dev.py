@@ -179,6 +179,12 @@ EXPECTED = (
 """What is told in a sentence; anything else is a defect and shows where it happened."""
 
 
+def _settings_text(error: ValidationError) -> str:
+    """Say which settings cannot be used, by the names under which they were set."""
+    found = error.errors(include_url=False)
+    return "\n".join(f"SLUICEGATE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in found)
+
+
 def main() -> int:
     """Run the command; the exit status says whether it went well."""
     parser = argparse.ArgumentParser(prog="sluicegate dev")
@@ -188,7 +194,8 @@ def main() -> int:
     try:
         _run(Settings(), console, stop=arguments.stop_pipelines)
     except EXPECTED as error:
-        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        text = _settings_text(error) if isinstance(error, ValidationError) else str(error)
+        console.print(f"[red]{escape(text)}[/]", soft_wrap=True)
         if isinstance(error, NeverCameUp) and error.log:
             lines = [f"The end of {error.log}:", *(f"  {line}" for line in error.tail)]
             console.print("\n".join(lines), soft_wrap=True, markup=False)

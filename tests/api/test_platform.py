@@ -106,3 +106,8 @@ async def test_the_cluster_while_temporal_is_away(api_offline: httpx.AsyncClient
     )
     again = (await api_offline.get("/v0/cluster_healthz")).json()
     assert again["runner"]["unchanged_since"] == shown["runner"]["unchanged_since"]
+
+
+async def test_the_bare_address_shows_what_there_is(api_offline: httpx.AsyncClient) -> None:
+    answer = await api_offline.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")

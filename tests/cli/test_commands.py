@@ -85,7 +85,9 @@ def test_patience_ends_with_a_status_of_its_own(api: Any) -> None:
 def test_a_refusal_is_a_sentence_and_a_code(api: Any) -> None:
     api.refuse("POST", f"{SHOP}/pause", 503, "PipelineInteractionNotDeployed", "It does not run.")
     result = run(api, "pause", "shop")
-    assert (result.exit_code, result.stderr) == (1, "It does not run. (PipelineInteractionNotDeployed)\n")
+    refused, hint = result.stderr.splitlines()
+    assert (result.exit_code, refused) == (1, "It does not run. (PipelineInteractionNotDeployed)")
+    assert "sluicegate start" in hint
 
 
 def test_nobody_there_is_told_how_to_start() -> None:
@@ -126,21 +128,56 @@ def test_a_missing_file_is_wrong_usage(api: Any) -> None:
 def test_ingest_sends_lines_and_waits_for_them(api: Any, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("1,a\n2,b\n")
+    api.answer("GET", SHOP, api.pipeline(deployment_status="Running"))
     api.answer("POST", f"{SHOP}/ingress/t", {"token": "t"})
     pending, done = {"status": "inprogress", "step": None}, {"status": "complete", "step": 3}
     api.answer("GET", f"{SHOP}/completion_status", pending, done)
     assert run(api, "ingest", "shop", "t", str(rows)).exit_code == 0
-    assert api.seen[0].query == {"format": "csv", "force": "false"}
-    assert api.seen[0].body == b"1,a\n2,b\n"
-    assert len(api.paths("GET")) == 2
+    [sent] = [seen for seen in api.seen if seen.method == "POST"]
+    assert sent.query == {"format": "csv", "force": "false"}
+    assert sent.body == b"1,a\n2,b\n"
+    assert len(api.paths("GET")) == 3
 
     assert run(api, "ingest", "shop", "t", "-", "--force", text='{"a": 1}\n').exit_code == 0
     assert api.seen[-1].query["update_format"] == "raw"
     assert api.seen[-1].query["force"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("line", "update_format"),
+    [
+        ('{"insert": {"a": 1}}', "insert_delete"),
+        ('{"delete": {"a": 1}}', "insert_delete"),
+        ('{"a": 1}', "raw"),
+        ('{"insert": "a column of that name"}', "raw"),
+        ("no JSON", "raw"),
+    ],
+)
+def test_ingest_tells_rows_from_inserts(api: Any, line: str, update_format: str) -> None:
+    api.answer("POST", f"{SHOP}/ingress/t", {"token": "t"})
+    assert run(api, "ingest", "shop", "t", "-", "--force", text=line + "\n").exit_code == 0
+    assert api.seen[-1].query["update_format"] == update_format
+
+
+def test_ingest_into_a_paused_pipeline_says_what_to_do(api: Any) -> None:
+    api.answer("GET", SHOP, api.pipeline(deployment_status="Paused"))
+    result = run(api, "ingest", "shop", "t", "-", text='{"a": 1}\n')
+    assert result.exit_code == 1
+    assert "sluicegate resume shop" in result.stderr
+    assert api.paths("POST") == []
+
+
+def test_a_program_is_corrected_by_an_edit(api: Any) -> None:
+    api.answer("PATCH", SHOP, api.pipeline(program_status="Pending"))
+    api.answer("GET", SHOP, api.pipeline())
+    result = run(api, "edit", "shop", "-", text="CREATE VIEW v AS SELECT 2;")
+    assert (result.exit_code, result.stdout) == (0, "shop is changed; its program: Success\n")
+    assert json.loads(api.seen[0].body) == {"program_code": "CREATE VIEW v AS SELECT 2;"}
+
+
 def test_ingest_says_when_rows_are_not_processed_in_time(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "SETTLE_WITHIN", 0.0)
+    api.answer("GET", SHOP, api.pipeline(deployment_status="Running"))
     api.answer("POST", f"{SHOP}/ingress/t", {"token": "t"})
     api.answer("GET", f"{SHOP}/completion_status", {"status": "inprogress", "step": None})
     result = run(api, "ingest", "shop", "t", "-", text='{"a": 1}\n')

@@ -80,7 +80,7 @@ def test_a_folder_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_told_by_name(tmp_path: Path) -> None:
     done = dev(tmp_path, SLUICEGATE_API_PORT="many")
     assert done.returncode == 1
-    assert "api_port" in done.stdout
+    assert "SLUICEGATE_API_PORT" in done.stdout
 
 
 def test_pipelines_are_stopped_through_the_api_that_runs(tmp_path: Path, api: Any) -> None:
