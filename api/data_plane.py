@@ -21,14 +21,20 @@ READ_TIMEOUT = 10.0
 
 router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Data"])
 
-_PRECHECKS = answered.documented(
+PRECHECKS = answered.documented(
     errors.UnknownPipelineName,
     errors.PipelineInteractionNotDeployed,
     errors.PipelineUnavailable,
     errors.PipelineInteractionUnreachable,
     errors.PipelineMissingDeploymentLocation,
 )
-_RELAYED = {**_PRECHECKS, 400: {"model": ErrorResponse, "description": "The process refused."}}
+RELAYED = {
+    **PRECHECKS,
+    400: {"model": ErrorResponse, "description": "The process refused."},
+    410: {"model": ErrorResponse, "description": "The process is about to end, or what is meant is gone."},
+    500: {**PRECHECKS[500], "description": f"{PRECHECKS[500]['description']}, or the process failed."},
+}
+"""The refusals of every call that is passed on (contract §2.0)."""
 _QUERY = [
     {"name": "sql", "in": "query", "required": True, "schema": {"type": "string"}},
     {
@@ -46,46 +52,48 @@ def _parameters(*names: str) -> dict[str, object]:
 @router.post(
     "/ingress/{table_name}",
     response_model=CompletionToken,
-    responses=_RELAYED,
+    responses=RELAYED,
     openapi_extra=_parameters("format", "force", "array", "update_format", "json_flavor"),
 )
 async def ingress(pipeline_name: str, table_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Push rows into a table."""
     path = f"/ingress/{quote(table_name, safe='')}"
-    return await _relay(backend, tenant, pipeline_name, path, timeout=INGRESS_TIMEOUT)
+    return await relay(backend, tenant, pipeline_name, path, timeout=INGRESS_TIMEOUT)
 
 
 @router.get(
     "/query",
     response_class=Response,
-    responses={**_RELAYED, 200: {"description": "The rows, in the format that was asked for."}},
+    responses={**RELAYED, 200: {"description": "The rows, in the format that was asked for."}},
     openapi_extra={"parameters": _QUERY},
 )
 async def query(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Run an ad-hoc query; it takes as long as it takes."""
-    return await _relay(backend, tenant, pipeline_name, "/query", timeout=None)
+    return await relay(backend, tenant, pipeline_name, "/query", timeout=None)
 
 
-@router.get("/stats", response_model=dict[str, object], responses=_PRECHECKS)
+@router.get("/stats", response_model=dict[str, object], responses=RELAYED)
 async def stats(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Show the counters of a running pipeline."""
-    return await _relay(backend, tenant, pipeline_name, "/stats", timeout=READ_TIMEOUT)
+    return await relay(backend, tenant, pipeline_name, "/stats", timeout=READ_TIMEOUT)
 
 
 @router.get(
     "/completion_status",
     response_model=CompletionStatus,
-    responses=_RELAYED,
+    responses=RELAYED,
     openapi_extra=_parameters("token"),
 )
 async def completion_status(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Tell whether what a token stands for has been processed."""
-    return await _relay(backend, tenant, pipeline_name, "/completion_status", timeout=READ_TIMEOUT)
+    return await relay(backend, tenant, pipeline_name, "/completion_status", timeout=READ_TIMEOUT)
 
 
-async def _relay(
-    backend: Backend, tenant_id: str, name: str, path: str, *, timeout: float | None
-) -> Response:
+async def relay(backend: Backend, tenant_id: str, name: str, path: str, *, timeout: float | None) -> Response:
+    """Pass a request on to the process of a pipeline, with so many seconds until its answer begins.
+
+    Raises what contract §2.0 says, in its order.
+    """
     shown = await backend.reader.projection(tenant_id, name)
     return Relay(partial(_forward, backend, shown, address(shown)), path.encode(), timeout=timeout)
 

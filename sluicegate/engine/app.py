@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sluicegate.engine import ingress, querying
+from sluicegate.engine import clock, ingress, querying
 from sluicegate.engine.connection import Gone
 from sluicegate.engine.errors import EngineError, PlainError
 from sluicegate.engine.parameters import flag
@@ -107,6 +107,21 @@ class Endpoints:
         """`GET /checkpoints`."""
         return JSONResponse([checkpoint.describe() for checkpoint in self._pipeline.checkpoints])
 
+    async def rebalance(self, _: Request) -> Response:
+        """`POST /rebalance`: one process has nothing to spread over others, so there is nothing to do."""
+        self._pipeline.check_ready()
+        return Response()
+
+    async def start_compaction(self, _: Request) -> Response:
+        """`POST /start_compaction`: fold the write-ahead log into the database file and free its blocks."""
+        await self._pipeline.write(lambda loader: loader.compact())
+        return Response()
+
+    async def advance_clock(self, request: Request) -> Response:
+        """`POST /clock/advance`: refused, since NOW follows the clock of the host in this release."""
+        self._pipeline.check_ready()
+        raise clock.refusal(await request.body(), self._pipeline.deployment.config.runtime_config)
+
     async def ingress(self, request: Request) -> Response:
         """`POST /ingress/{table}`."""
         return JSONResponse(await ingress.push(self._pipeline, request))
@@ -133,6 +148,9 @@ def create_app(pipeline: Pipeline) -> Starlette:
         Route("/stats", endpoints.stats),
         Route("/metrics", endpoints.metrics),
         Route("/checkpoints", endpoints.checkpoints),
+        Route("/rebalance", endpoints.rebalance, methods=["POST"]),
+        Route("/start_compaction", endpoints.start_compaction, methods=["POST"]),
+        Route("/clock/advance", endpoints.advance_clock, methods=["POST"]),
         Route("/ingress/{table:path}", endpoints.ingress, methods=["POST"]),
         Route("/completion_status", endpoints.completion_status),
         Route("/query", endpoints.query),

@@ -85,6 +85,10 @@ class Loader:
         self._in_transaction(write)
         return count
 
+    def compact(self) -> None:
+        """Fold the write-ahead log into the file and give blocks of deleted rows back; repeating is fine."""
+        self._run("CHECKPOINT")
+
     def _in_transaction(self, write: Callable[[], int]) -> None:
         run = self._connection.execute
         run("BEGIN")

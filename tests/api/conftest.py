@@ -60,6 +60,10 @@ class StubProcess:
             Route("/query", self.query),
             Route("/stats", self.stats),
             Route("/completion_status", self.completion),
+            Route("/rebalance", self.nothing, methods=["POST"]),
+            Route("/start_compaction", self.nothing, methods=["POST"]),
+            Route("/clock/advance", self.clock, methods=["POST"]),
+            Route("/checkpoints", self.checkpoints),
             Route("/logs/{pipeline_id}", self.logs),
         ]
         self.app = Starlette(routes=routes)
@@ -103,6 +107,18 @@ class StubProcess:
     async def completion(self, request: Request) -> Response:
         """Be complete."""
         return JSONResponse({"status": "complete", "step": 1})
+
+    async def nothing(self, request: Request) -> Response:
+        """Do as told and say nothing."""
+        return Response()
+
+    async def clock(self, request: Request) -> Response:
+        """Show a clock that stands where it is told."""
+        return JSONResponse({"now_ms": (await request.json())["delta_ms"], "now": "1970-01-01T00:00:00Z"})
+
+    async def checkpoints(self, request: Request) -> Response:
+        """Have none."""
+        return JSONResponse([])
 
     async def logs(self, request: Request) -> Response:
         """Give one line that says what was asked."""

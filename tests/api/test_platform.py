@@ -30,6 +30,10 @@ ROUTES = [
     "GET /v0/pipelines/p/stats",
     "GET /v0/pipelines/p/completion_status?token=t",
     "GET /v0/pipelines/p/logs",
+    "GET /v0/pipelines/p/checkpoints",
+    "POST /v0/pipelines/p/rebalance",
+    "POST /v0/pipelines/p/start_compaction",
+    "POST /v0/pipelines/p/clock/advance",
 ]
 
 
