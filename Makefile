@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format bench lock clean
+.PHONY: help install dev demo test lint format docs bench lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ lint: $(INSTALLED)  ## Lint, formatting, types, arrows between the rooms
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(INSTALLED)  ## Write the pages that are made from the code
+	$(BIN)/python -m sluicegate.operate.error_table > docs/errors.md.new && mv docs/errors.md.new docs/errors.md
 
 bench: $(INSTALLED)  ## Measure
 	$(BIN)/python -m benchmarks
