@@ -147,6 +147,7 @@ def _host_workers(
             activities=[
                 deployments.provision,
                 deployments.steer,
+                deployments.approve,
                 deployments.deprovision,
                 deployments.clear_storage,
                 deployments.remove,

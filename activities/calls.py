@@ -22,6 +22,7 @@ from sluicegate.lifecycle import effects, transitions
 from sluicegate.lifecycle.effects import Addressed, Deployment, ProgramText
 from sluicegate.lifecycle.reconcile import Action, Effect
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
+from sluicegate.lifecycle.status import Initial
 
 UNANSWERED_AFTER = timedelta(seconds=30)
 """When nobody has taken an effect for so long, nobody answers for its host."""
@@ -114,11 +115,30 @@ async def _steer(p: Pipeline) -> Outcome:
         location=p.location or "",
         deployment_id=p.deployment_id or "",
         desired=wanted,
+        initial=p.deployment_initial or Initial.RUNNING,
     )
     await workflow.execute_activity_method(
         Deployments.steer, request, summary=f"tell {p.name}: {wanted}", **_on_host(p)
     )
     return lambda p: (transitions.steered(p, wanted),)
+
+
+async def _approve(p: Pipeline) -> Outcome:
+    approved = p.approved
+    if approved is None:
+        return lambda p: ()
+    request = effects.ApproveRequest(
+        pipeline_id=p.id,
+        generation=p.generation,
+        location=p.location or "",
+        deployment_id=p.deployment_id or "",
+        silent_bootstrap=approved.silent,
+        concurrent_bootstrap=approved.concurrent,
+    )
+    await workflow.execute_activity_method(
+        Deployments.approve, request, summary=f"approve the bootstrap of {p.name}", **_on_host(p)
+    )
+    return lambda p: (transitions.approval_told(p, approved),)
 
 
 async def _deprovision(p: Pipeline) -> Outcome:
@@ -158,7 +178,7 @@ def _address(p: Pipeline) -> Addressed:
 
 
 def _deployment(p: Pipeline) -> Deployment:
-    bootstrap = p.bootstrap or Bootstrap()
+    bootstrap = p.approved or p.bootstrap or Bootstrap()
     if p.deployment_id is None or p.deployment_initial is None or p.plan is None or p.deadline is None:
         raise ApplicationError("a pipeline that is provisioned lacks its deployment, which cannot be")
     return Deployment(
@@ -194,6 +214,8 @@ def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
             return transitions.provision_failed(p, reason, now)
         case Effect.STEER, deploy.REFUSED:
             return (transitions.steer_refused(p),) if action.argument == p.wanted else ()
+        case Effect.APPROVE, deploy.REFUSED:
+            return (transitions.approval_told(p, Bootstrap.model_validate_json(action.argument)),)
         case Effect.WATCH, "unanswered":
             shown = transitions.unanswered(p, now)
             return (*shown, transitions.failed(shown[-1] if shown else p, action.effect, reason, now))
@@ -218,6 +240,7 @@ _CALLS: dict[Effect, Callable[[Pipeline], Coroutine[Any, Any, Outcome]]] = {
     Effect.PROVISION: _provision,
     Effect.WATCH: _watch,
     Effect.STEER: _steer,
+    Effect.APPROVE: _approve,
     Effect.DEPROVISION: _deprovision,
     Effect.CLEAR_STORAGE: _clear_storage,
 }

@@ -8,8 +8,16 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.beat import heartbeating
-from sluicegate.lifecycle.effects import Addressed, Deployment, Host, Observation, Provisioned, SteerRequest
-from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle.effects import (
+    Addressed,
+    ApproveRequest,
+    Deployment,
+    Host,
+    Observation,
+    Provisioned,
+    SteerRequest,
+)
+from sluicegate.lifecycle.status import Initial, RuntimeDesired, RuntimeStatus
 from sluicegate.provision import Provisioner, ProvisionRejected, Superseded
 from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
@@ -114,7 +122,22 @@ class Deployments:
         Raises ApplicationError of type SteerRefused where the process says no for good, and Busy or
         Unreachable where it may be tried again.
         """
-        method, path = _STEERING[request.desired]
+        words = _ACTIVATING if request.initial is Initial.STANDBY else _STEERING
+        await self._tell(request, *words[request.desired])
+
+    @activity.defn(name="approve")
+    async def approve(self, request: ApproveRequest) -> None:
+        """Tell the process that its bootstrap is approved; it answers once it has left AwaitingApproval.
+
+        Idempotent, and raises as `steer` does.
+        """
+        flags = [
+            f"{flag}={str(getattr(request, flag)).lower()}"
+            for flag in ("silent_bootstrap", "concurrent_bootstrap")
+        ]
+        await self._tell(request, "POST", "/approve?" + "&".join(flags))
+
+    async def _tell(self, request: SteerRequest | ApproveRequest, method: str, path: str) -> None:
         try:
             await self._runtime.command(request.location, request.deployment_id, method, path)
         except Refused as refused:
@@ -147,3 +170,9 @@ _STEERING = {
     RuntimeDesired.SUSPENDED: ("POST", "/suspend"),
 }
 """What the process is told by which call (contract §7.2)."""
+_ACTIVATING = {
+    RuntimeDesired.RUNNING: ("POST", "/activate?initial=running"),
+    RuntimeDesired.PAUSED: ("POST", "/activate?initial=paused"),
+    RuntimeDesired.SUSPENDED: ("POST", "/suspend"),
+}
+"""The same for a deployment that began in standby, which an activation leaves and elsewhere steers."""

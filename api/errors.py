@@ -48,6 +48,7 @@ STATUS: dict[str, int] = {
     "EditRestrictedToClearedStorage": 400,
     "DeleteRestrictedToFullyStopped": 400,
     "DeleteRestrictedToClearedStorage": 400,
+    "InvalidActivateStatus": 400,
     "InvalidTransition": 400,
     "PipelineTooLarge": 413,
     "StartFailedDueToFailedCompilation": 400,
@@ -92,10 +93,11 @@ class Located(Exception):
 
 def body(refusal: Refusal) -> dict[str, Any]:
     """A refusal as ErrorResponse."""
-    details: Any = refusal.details
-    if isinstance(refusal, errors.InvalidTransition):
-        details = list(details.values())  # an array, as the process says it (contract §1.7)
-    return {"message": refusal.message, "error_code": refusal.error_code, "details": details}
+    return {
+        "message": refusal.message,
+        "error_code": refusal.error_code,
+        "details": refusal.shown_details,
+    }
 
 
 def response(refusal: Refusal, **headers: str) -> Response:

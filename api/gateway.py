@@ -47,6 +47,7 @@ class Accepted(NamedTuple):
 
     words: str
     location: str
+    decided: bool
 
 
 class Gateway:
@@ -75,7 +76,8 @@ class Gateway:
             found = Found(None, overloaded=False)
         self._listing.touch(caller.tenant_id, name)
         expected = commands.parse(verb_name, [message], caller.request_id).fingerprint
-        return Accepted(_verdict(found, caller.request_id, expected), location(name, caller.request_id))
+        words = _verdict(found, caller.request_id, expected)
+        return Accepted(words, location(name, caller.request_id), decided=found.receipt is not None)
 
     async def create(self, caller: Caller, new: NewPipeline) -> dict[str, Any]:
         """Create a pipeline. Raises DuplicateName; repeated under its key it answers as the first time."""

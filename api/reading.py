@@ -7,6 +7,8 @@ receipts that are not among the newest) is asked by queries that are single-flig
 import asyncio
 import random
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from api.projection import Projection
@@ -23,6 +25,9 @@ RECEIPT_WITHIN = 1.7
 """Seconds that a lifecycle call waits for its receipt: with the signal it stays below two."""
 QUERY_WITHIN = 0.6
 """Seconds that one query is waited for; a worker that is there answers in a few milliseconds."""
+MOVED_WITHIN = 3.0
+"""Seconds that an answer waits until the process is seen to follow; after that it is given anyway."""
+LOOK_EVERY = 0.02
 DESCRIPTOR_WITHIN = 4.0
 KEPT_DESCRIPTORS = 512
 
@@ -100,6 +105,14 @@ class Reader:
         except (TimeoutError, Refusal) as silence:
             raise Unanswered(str(silence) or "No receipt came in time.") from silence
         return Found(answer.receipt(request_id), answer.overloaded)
+
+    async def moved(self, tenant_id: str, name: str, arrived: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait, for a bounded time, until the status that the process is seen in satisfies the caller."""
+        workflow = workflow_id(tenant_id, name)
+        with suppress(TimeoutError, NoSuchWorkflow, Refusal):  # the answer is true without it
+            async with asyncio.timeout(MOVED_WITHIN):
+                while not arrived((await self.shown(workflow)).status):
+                    await asyncio.sleep(LOOK_EVERY)
 
     async def _ask_receipts(self, workflow: str, request_ids: tuple[str, ...]) -> Projection:
         """Ask until there is an answer. A query can get lost where a workflow begins a new history, so none

@@ -17,7 +17,16 @@ from api.reading import Found, outcome
 from api.rpc import Unanswered
 from api.shapes import RequestOutcome
 from sluicegate import errors
-from sluicegate.lifecycle.commands import Clear, DismissError, Pause, Resume, Start, Stop
+from sluicegate.lifecycle.commands import (
+    Activate,
+    Approve,
+    Clear,
+    DismissError,
+    Pause,
+    Resume,
+    Start,
+    Stop,
+)
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial
 from sluicegate.lifecycle.values import rfc3339
 
@@ -30,7 +39,16 @@ _ANY = (
     errors.Overloaded,
 )
 _STEERING = (errors.PipelineInteractionNotDeployed, errors.PipelineUnavailable, errors.InvalidTransition)
+_RECORDED: dict[int | str, dict[str, Any]] = {
+    202: {"model": str, "description": "Nobody has decided it yet; its address tells later."}
+}
 _INITIAL = {initial.value.lower(): initial for initial in Initial}
+
+
+def _check_flags(*, silent: bool, concurrent: bool) -> None:
+    if silent and concurrent:
+        reason = "silent_bootstrap and concurrent_bootstrap are mutually exclusive"
+        raise errors.InvalidBootstrapConfig(reason=reason)
 
 
 def _start(
@@ -43,10 +61,7 @@ def _start(
     initial: Annotated[str, Query(json_schema_extra={"enum": list(_INITIAL)})] = "running",
 ) -> Start:
     """Read the arguments of a start, in the order of contract §2.1, rows 1 to 3."""
-    if silent_bootstrap and concurrent_bootstrap:
-        raise errors.InvalidBootstrapConfig(
-            reason="silent_bootstrap and concurrent_bootstrap are mutually exclusive"
-        )
+    _check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
     if initial not in _INITIAL:
         reason = f"initial must be one of {', '.join(_INITIAL)}"
         raise errors.UnsupportedPipelineAction(action=f"/start?initial={initial}", reason=reason)
@@ -92,7 +107,10 @@ async def start(
 )
 async def stop(pipeline_name: str, caller: Called, backend: Behind, force: Flag = False) -> Response:
     """Stop a pipeline: after a checkpoint, or at once with `force`."""
-    return _answer(await backend.gateway.command(caller, pipeline_name, "stop", Stop(force=force)))
+    accepted = await backend.gateway.command(caller, pipeline_name, "stop", Stop(force=force))
+    if accepted.decided:
+        await backend.reader.moved(caller.tenant_id, pipeline_name, _shows_the_stop)
+    return _answer(accepted)
 
 
 @router.post("/pause", status_code=202, response_model=str, responses=documented(*_ANY, *_STEERING))
@@ -105,6 +123,54 @@ async def pause(pipeline_name: str, caller: Called, backend: Behind) -> Response
 async def resume(pipeline_name: str, caller: Called, backend: Behind) -> Response:
     """Take input again."""
     return _answer(await backend.gateway.command(caller, pipeline_name, "resume", Resume()))
+
+
+@router.post(
+    "/activate",
+    status_code=202,
+    response_model=str,
+    responses=documented(*_ANY, *_STEERING, errors.InvalidActivateStatus),
+)
+async def activate(
+    pipeline_name: str,
+    caller: Called,
+    backend: Behind,
+    initial: Annotated[str, Query(json_schema_extra={"enum": ["running", "paused"]})] = "running",
+) -> Response:
+    """Leave standby; a pipeline that is not in standby is resumed or paused."""
+    return _answer(
+        await backend.gateway.command(caller, pipeline_name, "activate", Activate(initial=initial))
+    )
+
+
+def _approve(silent_bootstrap: Flag = False, concurrent_bootstrap: Flag = False) -> Approve:
+    """Read the arguments of an approval."""
+    _check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
+    return Approve(silent_bootstrap=silent_bootstrap, concurrent_bootstrap=concurrent_bootstrap)
+
+
+@router.post(
+    "/approve",
+    response_model=str,
+    responses={
+        **documented(
+            *_ANY,
+            errors.InvalidBootstrapConfig,
+            errors.PipelineInteractionNotDeployed,
+            errors.PipelineUnavailable,
+            plain=[400],
+        ),
+        **_RECORDED,
+    },
+)
+async def approve(
+    pipeline_name: str, verb: Annotated[Approve, Depends(_approve)], caller: Called, backend: Behind
+) -> Response:
+    """Approve the bootstrap that a pipeline waits with; its flags replace those of the start."""
+    accepted = await backend.gateway.command(caller, pipeline_name, "approve", verb)
+    if accepted.decided:
+        await backend.reader.moved(caller.tenant_id, pipeline_name, _awaits_nothing)
+    return _answer(accepted, status=200)
 
 
 @router.post(
@@ -121,7 +187,7 @@ async def clear(pipeline_name: str, caller: Called, backend: Behind) -> Response
 @router.post(
     "/dismiss_error",
     response_model=str,
-    responses=documented(*_ANY, errors.DismissErrorRestrictedToFullyStopped),
+    responses={**documented(*_ANY, errors.DismissErrorRestrictedToFullyStopped), **_RECORDED},
 )
 async def dismiss_error(pipeline_name: str, caller: Called, backend: Behind) -> Response:
     """Forget the last deployment error of a stopped pipeline."""
@@ -150,7 +216,17 @@ async def get_request(pipeline_name: str, request_id: str, tenant: Tenant, backe
 
 
 def _answer(accepted: Accepted, status: int = 202) -> Response:
-    return JSONResponse(accepted.words, status, headers={"Location": accepted.location})
+    return JSONResponse(
+        accepted.words, status if accepted.decided else 202, headers={"Location": accepted.location}
+    )
+
+
+def _shows_the_stop(status: dict[str, Any]) -> bool:
+    return status["deployment_desired_status"] in ("Stopped", "Suspended")
+
+
+def _awaits_nothing(status: dict[str, Any]) -> bool:
+    return bool(status["deployment_status"] != "AwaitingApproval")
 
 
 def _shown(request_id: str, found: Found | None = None) -> dict[str, Any]:

@@ -41,6 +41,11 @@ class Refusal(Exception):
         return type(self).__name__
 
     @property
+    def shown_details(self) -> Any:
+        """The details as responses carry them: an object, but for codes that a process made up first."""
+        return self.details
+
+    @property
     def message(self) -> str:
         """One sentence or two for a person."""
         template = " ".join((type(self).__doc__ or "").split())
@@ -257,10 +262,26 @@ class DeleteRestrictedToClearedStorage(Refusal):
     """The pipeline can be deleted only when its storage is cleared; call /clear first."""
 
 
+class InvalidActivateStatus(Refusal):
+    """A pipeline can be activated to be running or paused."""
+
+    keys = ("initial",)
+
+    @property
+    def shown_details(self) -> Any:
+        """The bare word (contract §4.5)."""
+        return self.details["initial"]
+
+
 class InvalidTransition(Refusal):
     """Not a transition that the pipeline's process can make."""
 
     keys = ("action", "status")
+
+    @property
+    def shown_details(self) -> Any:
+        """An array of the two words (contract §1.7)."""
+        return list(self.details.values())
 
     @property
     def message(self) -> str:

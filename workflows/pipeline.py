@@ -183,6 +183,16 @@ class PipelineWorkflow:
         """See `commands.Resume`."""
         self._obey("resume", given)
 
+    @workflow.signal(description="Leave standby; arguments.initial is running or paused.")
+    def activate(self, given: Any) -> None:
+        """See `commands.Activate`."""
+        self._obey("activate", given)
+
+    @workflow.signal(description="Approve the bootstrap that the process waits with.")
+    def approve(self, given: Any) -> None:
+        """See `commands.Approve`."""
+        self._obey("approve", given)
+
     @workflow.signal(description="Empty the storage of a stopped pipeline.")
     def clear(self, given: Any) -> None:
         """See `commands.Clear`."""

@@ -70,7 +70,7 @@ class Endpoints:
         if initial not in ("running", "paused"):
             message = f"The initial status '{initial}' is neither running nor paused"
             raise EngineError(400, "InvalidActivateStatus", message, initial)
-        return JSONResponse(self._pipeline.resume() if initial == "running" else self._pipeline.pause(), 202)
+        return JSONResponse(self._pipeline.activate(initial.capitalize()), 202)
 
     async def approve(self, request: Request) -> Response:
         """`POST /approve`: nothing ever waits for approval here."""

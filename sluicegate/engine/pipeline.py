@@ -153,6 +153,10 @@ class Pipeline:
         """Take no input but what is forced."""
         return self._desire("pause", "Paused")
 
+    def activate(self, wanted: str) -> str:
+        """Take input or none, as this release has no standby to leave."""
+        return self._desire("activate", wanted)
+
     def suspend(self) -> None:
         """Begin to checkpoint and let go of the database."""
         if self.desired != "Suspended":

@@ -10,9 +10,20 @@ from typing import Any, NamedTuple
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle.commands import Clear, DismissError, Pause, Resume, Start, Stop, Verb
+from sluicegate.lifecycle.commands import (
+    Activate,
+    Approve,
+    Clear,
+    DismissError,
+    Pause,
+    Resume,
+    Start,
+    Stop,
+    Verb,
+)
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
 from sluicegate.lifecycle.status import (
+    BootstrapPolicy,
     Initial,
     ResourcesDesired,
     ResourcesStatus,
@@ -24,6 +35,11 @@ from sluicegate.lifecycle.values import rfc3339
 
 SUSPEND_WITHIN = timedelta(minutes=10)
 """A checkpoint of a large state takes minutes; past this the stop goes on without it."""
+
+
+MAX_WORD = 64
+"""Characters of a word not understood that a receipt keeps."""
+_ACTIVE = {"running": RuntimeDesired.RUNNING, "paused": RuntimeDesired.PAUSED}
 
 
 class Admitted(NamedTuple):
@@ -54,10 +70,7 @@ def _start(p: Pipeline, verb: Start, at: datetime) -> Admitted:
 
 def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
     """Rows 2 and 5 to 11 of contract §2.1, in their order."""
-    if triple.silent and triple.concurrent:
-        raise errors.InvalidBootstrapConfig(
-            reason="silent_bootstrap and concurrent_bootstrap are mutually exclusive"
-        )
+    _check_bootstrap(triple)
     if not p.start_wanted and p.resources_status is not ResourcesStatus.STOPPED:
         raise errors.IllegalPipelineAction(
             status=p.resources_status.value,
@@ -78,6 +91,12 @@ def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
     for forbidden, refusal in rows:
         if forbidden:
             raise refusal
+
+
+def _check_bootstrap(triple: Bootstrap) -> None:
+    if triple.silent and triple.concurrent:
+        reason = "silent_bootstrap and concurrent_bootstrap are mutually exclusive"
+        raise errors.InvalidBootstrapConfig(reason=reason)
 
 
 def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
@@ -104,15 +123,38 @@ def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
 
 
 def _pause(p: Pipeline, verb: Pause, at: datetime) -> Admitted:
+    _check_reachable(p)
     return _steer(p, RuntimeDesired.PAUSED, "pause")
 
 
 def _resume(p: Pipeline, verb: Resume, at: datetime) -> Admitted:
+    _check_reachable(p)
     return _steer(p, RuntimeDesired.RUNNING, "start")
 
 
-def _steer(p: Pipeline, target: RuntimeDesired, action: str) -> Admitted:
-    """Contract §2.3 behind the checks of §2.0, decided from the mirror of the process's status."""
+def _activate(p: Pipeline, verb: Activate, at: datetime) -> Admitted:
+    """The only way out of standby; elsewhere as pause and resume (contract §2.4)."""
+    _check_reachable(p)
+    target = _ACTIVE.get(verb.initial)
+    if target is None:
+        raise errors.InvalidActivateStatus(initial=verb.initial[:MAX_WORD])
+    return _steer(p, target, "activate", standby=True)
+
+
+def _approve(p: Pipeline, verb: Approve, at: datetime) -> Admitted:
+    """Contract §2.5: also where nothing awaits approval, since the process may come to that yet."""
+    approved = Bootstrap(
+        policy=BootstrapPolicy.ALLOW, silent=verb.silent_bootstrap, concurrent=verb.concurrent_bootstrap
+    )
+    _check_bootstrap(approved)
+    _check_reachable(p)
+    return Admitted(
+        p.succeeding("approve", approved=approved, approval_told=None), "Bootstrap approved", event=False
+    )
+
+
+def _check_reachable(p: Pipeline) -> None:
+    """The checks of contract §2.0 that do not need the process."""
     if p.resources_status is not ResourcesStatus.PROVISIONED:
         raise errors.PipelineInteractionNotDeployed(
             pipeline_name=p.name,
@@ -121,8 +163,12 @@ def _steer(p: Pipeline, target: RuntimeDesired, action: str) -> Admitted:
         )
     if p.runtime_status is RuntimeStatus.UNAVAILABLE:
         raise errors.PipelineUnavailable(pipeline_name=p.name)
+
+
+def _steer(p: Pipeline, target: RuntimeDesired, action: str, *, standby: bool = False) -> Admitted:
+    """Contract §1.7 and §2.3, decided from the mirror of the process's status."""
     told = p.told or RuntimeDesired.UNAVAILABLE
-    if told in (RuntimeDesired.STANDBY, RuntimeDesired.SUSPENDED):
+    if told is RuntimeDesired.SUSPENDED or (told is RuntimeDesired.STANDBY and not standby):
         raise errors.InvalidTransition(action=action, status=told.value)
     answer = f"Pipeline transitioning from {told.value} to {target.value}"
     same = target is p.wanted and target is p.runtime_desired
@@ -156,6 +202,8 @@ _RULES: dict[type[Verb], Callable[[Pipeline, Any, datetime], Admitted]] = {
     Stop: _stop,
     Pause: _pause,
     Resume: _resume,
+    Activate: _activate,
+    Approve: _approve,
     Clear: _clear,
     DismissError: _dismiss_error,
 }

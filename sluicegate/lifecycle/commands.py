@@ -43,6 +43,20 @@ class Resume(Arguments):
     """Take input again (contract §2.3)."""
 
 
+class Activate(Arguments):
+    """Leave standby, or take input (again) or none of it (contract §2.4)."""
+
+    initial: str = "running"
+    """`running` or `paused`; a word of any other kind is refused once there is a process to refuse it."""
+
+
+class Approve(Arguments):
+    """Let the process go on although its checkpoint was made by another program (contract §2.5)."""
+
+    silent_bootstrap: StrictBool = False
+    concurrent_bootstrap: StrictBool = False
+
+
 class Clear(Arguments):
     """Empty the pipeline's storage (contract §2.6)."""
 
@@ -51,7 +65,7 @@ class DismissError(Arguments):
     """Forget the last deployment error (contract §2.7)."""
 
 
-Verb = Start | Stop | Pause | Resume | Clear | DismissError
+Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError
 
 MAX_ID = 64
 MAX_ACTOR = 200
@@ -63,6 +77,8 @@ VERBS: dict[str, type[Verb]] = {
     "stop": Stop,
     "pause": Pause,
     "resume": Resume,
+    "activate": Activate,
+    "approve": Approve,
     "clear": Clear,
     "dismiss_error": DismissError,
 }

@@ -109,6 +109,17 @@ class SteerRequest(Addressed):
     location: str
     deployment_id: str
     desired: RuntimeDesired
+    initial: Initial = Initial.RUNNING
+    """How the deployment began: one that began in standby has to be activated."""
+
+
+class ApproveRequest(Addressed):
+    """Tell the process that its bootstrap is approved, and how it is done."""
+
+    location: str
+    deployment_id: str
+    silent_bootstrap: bool
+    concurrent_bootstrap: bool
 
 
 class Host(Value):

@@ -42,8 +42,13 @@ class Effect(StrEnum):
     PROVISION = "provision"
     WATCH = "watch"
     STEER = "steer"
+    APPROVE = "approve"
     DEPROVISION = "deprovision"
     CLEAR_STORAGE = "clear_storage"
+
+
+_WORDS = {Effect.STEER, Effect.APPROVE}
+"""What is told to a process, where order matters."""
 
 
 class Action(Value):
@@ -68,19 +73,19 @@ def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
 
 
 def _wanted(p: Pipeline) -> list[Action]:
-    return [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p)) if a]
+    return [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p), _approve(p)) if a]
 
 
 def may_go_on(action: Action, wanted: Collection[Action]) -> bool:
     """Whether an effect in flight is wanted still. What the process is being told cannot be called back
     while there is something else to tell it: the next word waits, so that the last one said is the last."""
-    another = action.effect is Effect.STEER and any(a.effect is Effect.STEER for a in wanted)
+    another = action.effect in _WORDS and any(a.effect is action.effect for a in wanted)
     return action in wanted or another
 
 
 def must_wait(action: Action, in_flight: Collection[Action]) -> bool:
     """Whether an effect has to wait until another in flight is over."""
-    return action.effect is Effect.STEER and any(a.effect is Effect.STEER for a in in_flight)
+    return action.effect in _WORDS and any(a.effect is action.effect for a in in_flight)
 
 
 def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:
@@ -113,11 +118,22 @@ def _watch(p: Pipeline) -> Action | None:
 
 
 def _steer(p: Pipeline) -> Action | None:
-    if p.resources_status is not ResourcesStatus.PROVISIONED or p.wanted in (None, p.steered):
-        return None
-    if p.runtime_status is RuntimeStatus.UNAVAILABLE:
+    if not _listens(p) or p.wanted in (None, p.steered):
         return None
     return Action(effect=Effect.STEER, key=p.generation, epoch=p.epoch, argument=str(p.wanted))
+
+
+def _approve(p: Pipeline) -> Action | None:
+    if not _listens(p) or p.approved in (None, p.approval_told):
+        return None
+    words = p.approved.model_dump_json() if p.approved else ""
+    return Action(effect=Effect.APPROVE, key=p.generation, epoch=p.epoch, argument=words)
+
+
+def _listens(p: Pipeline) -> bool:
+    """Whether there is a process that can be told something."""
+    deployed = p.resources_status is ResourcesStatus.PROVISIONED
+    return deployed and p.runtime_status is not RuntimeStatus.UNAVAILABLE
 
 
 def advance(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:

@@ -92,6 +92,10 @@ class Pipeline(Value):
     """What the process should be told to do; `runtime_desired` shows what it says it was told."""
     steered: RuntimeDesired | None = None
     """What the process has been told last; None where an earlier wish may still be on its way to it."""
+    approved: Bootstrap | None = None
+    """What the user approved for this deployment; it replaces what its start said."""
+    approval_told: Bootstrap | None = None
+    """What of that the process has been told."""
     epoch: int = 0
     """Grows whenever effects on the host are issued anew; with `sequence` it fences observations."""
     sequence: int = 0

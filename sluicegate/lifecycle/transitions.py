@@ -16,7 +16,7 @@ from sluicegate.lifecycle.effects import (
     Provisioned,
     Readopt,
 )
-from sluicegate.lifecycle.record import Pipeline, Retry
+from sluicegate.lifecycle.record import Bootstrap, Pipeline, Retry
 from sluicegate.lifecycle.status import (
     ProgramStatus,
     ResourcesDesired,
@@ -33,6 +33,7 @@ PROVISION_WITHIN = timedelta(seconds=60)
 COMPILE_ATTEMPTS = 5
 """After which a compiler that cannot be run is reported as a system error of the program."""
 
+_AWAKE = (RuntimeDesired.RUNNING, RuntimeDesired.PAUSED)
 _FIRST_RETRY = timedelta(milliseconds=200)
 _LONGEST_RETRY = timedelta(seconds=30)
 
@@ -136,11 +137,19 @@ def observed(p: Pipeline, seen: Observation, at: datetime) -> tuple[Pipeline, ..
         return ()
     if seen.fatal is not None:
         return over(p, seen.fatal, at)
-    mirrored = p.with_runtime(seen, at)
+    mirrored = _beyond_standby(p.with_runtime(seen, at))
     if _disobeys(mirrored):
         mirrored = mirrored.but(steered=None)
     same = mirrored == p
     return () if same else (mirrored.but(refresh_version=p.refresh_version + 1),)
+
+
+def _beyond_standby(p: Pipeline) -> Pipeline:
+    """A process that goes on where its deployment was before does not return to standby, and cannot be told
+    to (contract §1.7)."""
+    if p.wanted is RuntimeDesired.STANDBY and p.runtime_desired in _AWAKE:
+        return p.but(wanted=p.runtime_desired, steered=p.runtime_desired)
+    return p
 
 
 def _disobeys(p: Pipeline) -> bool:
@@ -177,6 +186,13 @@ def steered(p: Pipeline, told: RuntimeDesired) -> Pipeline:
     if p.resources_status is not ResourcesStatus.PROVISIONED:
         return p
     return p.succeeding("steer", steered=told)
+
+
+def approval_told(p: Pipeline, told: Bootstrap) -> Pipeline:
+    """Remember which approval the process has taken, or will not take; the mirror shows what it does."""
+    if p.resources_status is not ResourcesStatus.PROVISIONED:
+        return p
+    return p.succeeding("approve", approval_told=told)
 
 
 def readopted(p: Pipeline, message: Readopt) -> Pipeline:
@@ -226,6 +242,8 @@ def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
         location=None,
         wanted=None,
         steered=None,
+        approved=None,
+        approval_told=None,
         deadline=None,
         last_try=False,
         resources_status_details={"reason": "Its process is being ended."},

@@ -8,7 +8,15 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.deploy import REFUSED, REJECTED, TIMED_OUT, Deployments
-from sluicegate.lifecycle.effects import Addressed, Deployment, Failure, Host, Provisioned, SteerRequest
+from sluicegate.lifecycle.effects import (
+    Addressed,
+    ApproveRequest,
+    Deployment,
+    Failure,
+    Host,
+    Provisioned,
+    SteerRequest,
+)
 from sluicegate.lifecycle.status import Initial, RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed
 from sluicegate.provision import Exit, ProvisionRejected, Superseded
@@ -121,6 +129,49 @@ async def test_steering_is_one_call_of_the_process(
     request = SteerRequest(pipeline_id="p", generation=4, location="x", deployment_id="d", desired=desired)
     await ActivityEnvironment().run(deployments.steer, request)
     assert (runtime.told, poked) == ([call], ["p"])
+
+
+@pytest.mark.parametrize(
+    ("desired", "call"),
+    [
+        (RuntimeDesired.RUNNING, "POST /activate?initial=running"),
+        (RuntimeDesired.PAUSED, "POST /activate?initial=paused"),
+        (RuntimeDesired.SUSPENDED, "POST /suspend"),
+    ],
+)
+async def test_what_began_in_standby_is_activated(
+    deployments: Deployments, runtime: Any, desired: RuntimeDesired, call: str
+) -> None:
+    request = SteerRequest(
+        pipeline_id="p",
+        generation=4,
+        location="x",
+        deployment_id="d",
+        desired=desired,
+        initial=Initial.STANDBY,
+    )
+    await ActivityEnvironment().run(deployments.steer, request)
+    assert runtime.told == [call]
+
+
+async def test_an_approval_carries_its_flags(provisioner: Any, runtime: Any) -> None:
+    poked: list[str] = []
+    deployments = Deployments(provisioner, runtime, HOST, poke=poked.append)
+    request = ApproveRequest(
+        pipeline_id="p",
+        generation=4,
+        location="x",
+        deployment_id="d",
+        silent_bootstrap=True,
+        concurrent_bootstrap=False,
+    )
+    await ActivityEnvironment().run(deployments.approve, request)
+    assert runtime.told == ["POST /approve?silent_bootstrap=true&concurrent_bootstrap=false"]
+    assert poked == ["p"]
+    runtime.refuse = Refused(400, Failure(message="no", error_code="InvalidTransition"))
+    with pytest.raises(ApplicationError) as refused:
+        await ActivityEnvironment().run(deployments.approve, request)
+    assert refused.value.type == REFUSED
 
 
 @pytest.mark.parametrize(

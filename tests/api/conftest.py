@@ -25,6 +25,7 @@ from api.app import create_app
 from sluicegate import temporal
 from sluicegate.lifecycle.effects import (
     Addressed,
+    ApproveRequest,
     CompileOutcome,
     Deployment,
     Host,
@@ -135,6 +136,7 @@ class FakeHost:
         self._address = address
         self.host = Host(host_id="fake-host", logs_address=address)
         self._wanted: dict[str, RuntimeDesired] = {}
+        self._asking: set[str] = set()
         self._told = asyncio.Condition()
 
     @activity.defn(name="compile")
@@ -162,14 +164,16 @@ class FakeHost:
         """Have a process at once."""
         desired = RuntimeDesired(deployment.initial.value)
         self._wanted[deployment.pipeline_id] = desired
-        return Provisioned(location=self._address, observation=_seen(desired))
+        if deployment.runtime_config["dev_tweaks"].get("asks"):
+            self._asking.add(deployment.pipeline_id)
+        return Provisioned(location=self._address, observation=self._look(deployment))
 
     @activity.defn(name="watch")
     async def watch(self, request: WatchRequest) -> Observation:
         """Signal what the process was told."""
         known, sequence = request.baseline, 0
         while True:
-            seen = _seen(self._wanted[request.pipeline_id])
+            seen = self._look(request)
             if (seen.runtime_status, seen.runtime_desired_status) != (
                 known.runtime_status,
                 known.runtime_desired_status,
@@ -192,6 +196,19 @@ class FakeHost:
         async with self._told:
             self._told.notify_all()
 
+    @activity.defn(name="approve")
+    async def approve(self, request: ApproveRequest) -> None:
+        """Have the process go on that waits for it."""
+        self._asking.discard(request.pipeline_id)
+        async with self._told:
+            self._told.notify_all()
+
+    def _look(self, deployment: Addressed) -> Observation:
+        desired = self._wanted[deployment.pipeline_id]
+        asking = deployment.pipeline_id in self._asking
+        status = RuntimeStatus.AWAITING_APPROVAL if asking else RuntimeStatus(desired.value)
+        return Observation(runtime_status=status, runtime_desired_status=desired)
+
     @activity.defn(name="deprovision")
     async def deprovision(self, deployment: Addressed) -> None:
         """There is nothing to end."""
@@ -203,10 +220,6 @@ class FakeHost:
     @activity.defn(name="remove")
     async def remove(self, deployment: Addressed) -> None:
         """There is nothing left."""
-
-
-def _seen(desired: RuntimeDesired) -> Observation:
-    return Observation(runtime_status=RuntimeStatus(desired.value), runtime_desired_status=desired)
 
 
 class Pipeline:
@@ -324,7 +337,15 @@ def api_tokens(api_settings: Settings) -> Callable[[str], dict[str, str]]:
 async def working(client: Client, address: str) -> AsyncIterator[None]:
     """Run workers."""
     fake = FakeHost(client, address)
-    effects = [fake.bind, fake.provision, fake.steer, fake.deprovision, fake.clear_storage, fake.remove]
+    effects = [
+        fake.bind,
+        fake.provision,
+        fake.steer,
+        fake.approve,
+        fake.deprovision,
+        fake.clear_storage,
+        fake.remove,
+    ]
     queues: list[tuple[str, list[Any]]] = [
         (temporal.EFFECTS, [fake.compile, fake.bind]),
         (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),

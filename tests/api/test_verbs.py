@@ -90,7 +90,60 @@ async def test_a_standby_needs_its_storage(stopped: Any) -> None:
     refused(await stopped.post("start", initial="standby"), 400, "InitialStandbyNotAllowed")
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "pause", "resume", "clear", "dismiss_error"])
+async def test_a_standby_is_activated(api_worker: None, api_pipeline: Any) -> None:
+    backend = {"name": "file", "config": {"sync": {"bucket": "b"}}}
+    await api_pipeline.create(runtime_config={"storage": {"backend": backend}})
+    details = refused(await api_pipeline.post("activate"), 503, "PipelineInteractionNotDeployed")
+    assert details == {"pipeline_name": api_pipeline.name, "status": "Stopped", "desired_status": "Stopped"}
+    assert (await api_pipeline.post("start", initial="standby")).status_code == 202
+    await api_pipeline.reaches("Standby")
+    resumed = await api_pipeline.post("resume")
+    assert (resumed.status_code, resumed.json()["details"]) == (400, ["start", "Standby"])
+    stopped = await api_pipeline.post("stop")
+    assert (stopped.status_code, stopped.json()["details"]) == (400, ["suspend", "Standby"])
+    for word in ("standby", "Running", ""):
+        wrong = await api_pipeline.post("activate", initial=word)
+        assert (wrong.status_code, wrong.json()["error_code"]) == (400, "InvalidActivateStatus")
+        assert wrong.json()["details"] == word
+    activated = await api_pipeline.post("activate", initial="paused")
+    assert (activated.status_code, activated.json()) == (
+        202,
+        "Pipeline transitioning from Standby to Paused",
+    )
+    await api_pipeline.reaches("Paused")
+
+
+async def test_an_approval_answers_when_the_process_has_gone_on(api_worker: None, api_pipeline: Any) -> None:
+    refused(await api_pipeline.post("approve"), 404, "UnknownPipelineName")
+    await api_pipeline.create(runtime_config={"dev_tweaks": {"asks": True}})
+    refused(await api_pipeline.post("approve"), 503, "PipelineInteractionNotDeployed")
+    assert (await api_pipeline.post("start")).status_code == 202
+    await api_pipeline.reaches("AwaitingApproval")
+    both = {"silent_bootstrap": "true", "concurrent_bootstrap": "true"}
+    refused(await api_pipeline.post("approve", **both), 400, "InvalidBootstrapConfig")
+    assert (await api_pipeline.post("approve", silent_bootstrap="yes")).status_code == 400
+    assert (await api_pipeline.get())["deployment_status"] == "AwaitingApproval"
+    approved = await api_pipeline.post("approve", silent_bootstrap="true")
+    assert (approved.status_code, approved.json()) == (200, "Bootstrap approved")
+    shown = await api_pipeline.get()
+    assert (shown["deployment_status"], shown["bootstrap_policy"], shown["silent_bootstrap"]) == (
+        "Running",
+        "await_approval",
+        False,
+    )
+    again = await api_pipeline.post("approve")
+    assert (again.status_code, again.json()) == (200, "Bootstrap approved")
+
+
+async def test_a_graceful_stop_shows_as_soon_as_it_is_answered(running: Any) -> None:
+    assert (await running.post("stop")).status_code == 202
+    assert (await running.get())["deployment_desired_status"] in ("Suspended", "Stopped")
+
+
+VERBS = ["start", "stop", "pause", "resume", "activate", "approve", "clear", "dismiss_error"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 async def test_a_name_that_is_not_there(api: httpx.AsyncClient, verb: str) -> None:
     for name in ("nobody", "not a name", "ü", "x" * 2000):
         answer = await api.post(f"/v0/pipelines/{name}/{verb}")
@@ -220,6 +273,14 @@ async def test_without_a_worker_a_start_is_on_record_and_carried_out_later(
     async with api_working():
         await deserted.reaches("Running")
         assert (await deserted.http.get(where)).json()["status"] == "accepted"
+
+
+@pytest.mark.parametrize("verb", ["approve", "dismiss_error"])
+async def test_without_a_worker_nothing_is_claimed_to_be_done(deserted: Any, verb: str) -> None:
+    await deserted.create()
+    answer = await deserted.post(verb)
+    assert answer.status_code == 202
+    assert answer.headers["location"].startswith(f"{deserted.path}/requests/")
 
 
 async def test_without_a_worker_an_edit_is_not_claimed(deserted: Any) -> None:

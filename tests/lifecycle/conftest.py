@@ -16,7 +16,7 @@ from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import CompileOutcome, Host, Observation, Observed, Provisioned, Readopt
 from sluicegate.lifecycle.journal import Cause, Event
 from sluicegate.lifecycle.reconcile import Action, Effect
-from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.record import Bootstrap, Pipeline
 from sluicegate.lifecycle.state import State
 from sluicegate.lifecycle.status import ResourcesStatus, RuntimeDesired, RuntimeStatus, StorageStatus
 from sluicegate.lifecycle.values import Packed
@@ -59,10 +59,13 @@ class Process:
     status: RuntimeStatus = RuntimeStatus.INITIALIZING
     alive: bool = True
     answers: bool = True
+    asks: bool = False
+    """It does not go on until its bootstrap is approved."""
 
     def proceed(self) -> None:
-        """Get where it was told to be."""
-        self.status, self.answers = RuntimeStatus(str(self.desired)), True
+        """Get where it was told to be, if it may."""
+        self.answers = True
+        self.status = RuntimeStatus.AWAITING_APPROVAL if self.asks else RuntimeStatus(str(self.desired))
 
     def look(self) -> Observation:
         """Show what a watch sees."""
@@ -74,6 +77,9 @@ class Process:
             away = RuntimeStatus.UNAVAILABLE
             return seen.but(runtime_status=away, runtime_desired_status=RuntimeDesired.UNAVAILABLE)
         return seen
+
+
+NOBODY = Process(RuntimeDesired.RUNNING, alive=False)
 
 
 @dataclass
@@ -184,6 +190,8 @@ class World:
                 records = transitions.provision_failed(p, reason, now)
             case Effect.STEER, "refused":
                 records = (transitions.steer_refused(p),)
+            case Effect.APPROVE, "refused" if not (self.process and self.process.asks):
+                records = (transitions.approval_told(p, Bootstrap.model_validate_json(action.argument)),)
             case Effect.WATCH, "unanswered":
                 shown = transitions.unanswered(p, now)
                 records = (*shown, transitions.failed(shown[-1] if shown else p, "watch", reason, now))
@@ -244,7 +252,8 @@ class World:
         raise AssertionError(f"not at rest within {within} steps: {self.p}")
 
     def _at_rest(self, process: Process) -> bool:
-        return process.answers and process.status.value == process.desired.value
+        awaiting = process.asks and process.status is RuntimeStatus.AWAITING_APPROVAL
+        return process.answers and (awaiting or process.status.value == process.desired.value)
 
     def _outcome(self, action: Action) -> tuple[Pipeline, ...]:
         p, now = self.p, self.now
@@ -261,10 +270,11 @@ class World:
                 found = Provisioned(location="127.0.0.1:7000", observation=process.look())
                 return transitions.provisioned(p, found, now)
             case Effect.WATCH:
-                process = self.processes.get(action.key) or Process(RuntimeDesired.RUNNING, alive=False)
-                return transitions.observed(p, process.look(), now)
+                return transitions.observed(p, self.processes.get(action.key, NOBODY).look(), now)
             case Effect.STEER:
                 return (transitions.steered(p, self.tell(action)),)
+            case Effect.APPROVE:
+                return (transitions.approval_told(p, self.approve(action)),)
             case Effect.DEPROVISION:
                 self.processes.pop(action.key, None)
                 return (transitions.stopped(p, now),)
@@ -273,11 +283,18 @@ class World:
     def tell(self, action: Action) -> RuntimeDesired:
         """Tell the process what an effect in flight has to tell it, whether or not that is reported."""
         desired = RuntimeDesired(action.argument)
+        assert desired is not RuntimeDesired.STANDBY, "no process can be told to return to standby"
         if process := self.processes.get(action.key):
             process.desired = desired
             if {process.status.value, desired.value} == {"Running", "Paused"}:
                 process.proceed()
         return desired
+
+    def approve(self, action: Action) -> Bootstrap:
+        """Tell the process that its bootstrap is approved."""
+        if process := self.processes.get(action.key):
+            process.asks = False
+        return Bootstrap.model_validate_json(action.argument)
 
     # Bookkeeping
 

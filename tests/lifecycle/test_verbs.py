@@ -7,7 +7,7 @@ import pytest
 
 from sluicegate import errors
 from sluicegate.lifecycle import admission
-from sluicegate.lifecycle.commands import Clear, DismissError, Pause, Resume, Stop, Verb
+from sluicegate.lifecycle.commands import Activate, Approve, Clear, DismissError, Pause, Resume, Stop, Verb
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.status import (
     ResourcesDesired,
@@ -88,11 +88,14 @@ def test_force_overrides_a_graceful_stop(world: "World") -> None:
     assert world.p.deployment_error is None
 
 
+TO_A_PROCESS: list[Verb] = [Pause(), Resume(), Activate(), Activate(initial="paused"), Approve()]
 STEER = [
     pytest.param((Pause(), "Running", "Paused"), id="pause"),
     pytest.param((Resume(), "Paused", "Running"), id="resume"),
     pytest.param((Pause(), "Paused", "Paused"), id="pause again"),
     pytest.param((Resume(), "Running", "Running"), id="resume again"),
+    pytest.param((Activate(), "Paused", "Running"), id="activate as resume"),
+    pytest.param((Activate(initial="paused"), "Running", "Paused"), id="activate as pause"),
 ]
 
 
@@ -116,8 +119,17 @@ def test_pause_and_resume_say_where_to(
     assert (admitted.pipeline == p) is (told == target)
 
 
-@pytest.mark.parametrize(("verb", "action"), [(Pause(), "pause"), (Resume(), "start")])
-@pytest.mark.parametrize("told", ["Standby", "Suspended"])
+@pytest.mark.parametrize(
+    ("verb", "action", "told"),
+    [
+        (Pause(), "pause", "Standby"),
+        (Resume(), "start", "Standby"),
+        (Pause(), "pause", "Suspended"),
+        (Resume(), "start", "Suspended"),
+        (Activate(), "activate", "Suspended"),
+        (Activate(initial="paused"), "activate", "Suspended"),
+    ],
+)
 def test_no_way_out_of_standby_or_suspension(
     verb: Verb, action: str, told: str, deployed: Any, at: datetime
 ) -> None:
@@ -128,7 +140,7 @@ def test_no_way_out_of_standby_or_suspension(
     assert list(refused.value.details) == ["action", "status"]
 
 
-@pytest.mark.parametrize("verb", [Pause(), Resume()], ids=["pause", "resume"])
+@pytest.mark.parametrize("verb", TO_A_PROCESS, ids=lambda verb: type(verb).__name__)
 @pytest.mark.parametrize("status", [status for status in ResourcesStatus if status is not PROVISIONED])
 def test_nobody_to_tell(verb: Verb, status: ResourcesStatus, deployed: Any, at: datetime) -> None:
     p = deployed(status)

@@ -25,7 +25,13 @@ from sluicegate.lifecycle.effects import Host
 from sluicegate.lifecycle.reconcile import Effect
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.state import MEMO_BYTES
-from sluicegate.lifecycle.status import BootstrapPolicy, Initial, ResourcesStatus, RuntimeDesired
+from sluicegate.lifecycle.status import (
+    BootstrapPolicy,
+    Initial,
+    ResourcesStatus,
+    RuntimeDesired,
+    RuntimeStatus,
+)
 from sluicegate.lifecycle.values import Packed
 
 if TYPE_CHECKING:
@@ -56,6 +62,7 @@ PASTS = (
     ("start", "pause", "resume"),
     ("start", "stop"),
     ("start", "stop", "resume"),
+    ("start", "approve"),
 )
 SAYINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("start", {}),
@@ -63,8 +70,10 @@ SAYINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("stop", {"force": False}),
     ("pause", {}),
     ("resume", {}),
-    ("pause", {}),
-    ("resume", {}),
+    ("activate", {}),
+    ("activate", {"initial": "paused"}),
+    ("approve", {}),
+    ("approve", {"silent_bootstrap": True}),
     ("clear", {}),
     ("dismiss_error", {}),
 )
@@ -277,7 +286,7 @@ class Walk(RuleBasedStateMachine):
         self.world.tell(next(a for a in self.world.in_flight if a.effect is Effect.STEER))
 
     @precondition(lambda self: self.world.process)
-    @rule(what=st.sampled_from(("proceed", "hang", "proceed", "hang", "die", "")))
+    @rule(what=st.sampled_from(("proceed", "hang", "proceed", "hang", "ask", "die", "")))
     def happen(self, what: str) -> None:
         process = self.world.process
         assert process is not None
@@ -286,6 +295,9 @@ class Walk(RuleBasedStateMachine):
                 process.proceed()
             case "hang":
                 process.answers = False
+            case "ask" if process.status is RuntimeStatus.INITIALIZING:
+                process.asks = True
+                process.proceed()
             case "die":
                 process.alive = False
         self.world.watch()
@@ -384,6 +396,7 @@ class Walk(RuleBasedStateMachine):
             assert world.process.desired is world.p.told
             assert wanted in (None, world.p.wanted)
             assert wanted is not RuntimeDesired.SUSPENDED
+            assert not (world.process.asks and world.p.approved)
         else:
             assert world.p.fully_stopped
 

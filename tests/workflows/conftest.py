@@ -20,6 +20,7 @@ from sluicegate import config, errors, temporal
 from sluicegate.lifecycle import commands, edits, ids, record
 from sluicegate.lifecycle.effects import (
     Addressed,
+    ApproveRequest,
     CompileOutcome,
     Deployment,
     Failure,
@@ -69,9 +70,14 @@ class Script:
     fenced: int = 0
     provisioned: int = 0
     removed: bool = False
+    asks: bool = False
+    """Its processes wait for approval."""
     said: Observation | None = None
     look: asyncio.Event = field(default_factory=asyncio.Event)
     watches: int = 0
+
+    approvals: list[ApproveRequest] = field(default_factory=list)
+    steered: list[SteerRequest] = field(default_factory=list)
 
     def say(self, status: RuntimeStatus, desired: RuntimeDesired, fatal: Failure | None = None) -> None:
         """Let the process say something new."""
@@ -111,8 +117,9 @@ class FakeHost:
         if script.fenced >= deployment.generation:
             raise ApplicationError("fenced", type="ProvisionRejected", non_retryable=True)
         script.live.add(deployment.generation)
+        awaiting = script.asks and RuntimeStatus.AWAITING_APPROVAL
         script.said = Observation(
-            runtime_status=RuntimeStatus(deployment.initial.value),
+            runtime_status=awaiting or RuntimeStatus(deployment.initial.value),
             runtime_desired_status=RuntimeDesired(deployment.initial.value),
         )
         return Provisioned(location="127.0.0.1:9", observation=script.said)
@@ -142,7 +149,17 @@ class FakeHost:
         """Have the process do what it is told."""
         script = self.scripts[request.pipeline_id]
         await script.steer_gate.wait()
+        script.steered.append(request)
         script.say(RuntimeStatus(request.desired.value), request.desired)
+
+    @activity.defn(name="approve")
+    async def approve(self, request: ApproveRequest) -> None:
+        """Have a process that awaits approval go on."""
+        script = self.scripts[request.pipeline_id]
+        script.approvals.append(request)
+        if script.said and script.said.runtime_status is RuntimeStatus.AWAITING_APPROVAL:
+            desired = script.said.runtime_desired_status
+            script.say(RuntimeStatus(desired.value), desired)
 
     @activity.defn(name="deprovision")
     async def deprovision(self, deployment: Addressed) -> None:
@@ -237,7 +254,7 @@ async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeH
     """A worker whose host is the fake one."""
     client = temporal_server.client
     host = FakeHost(client)
-    steering: list[Callable[..., Any]] = [host.provision, host.steer, host.deprovision]
+    steering: list[Callable[..., Any]] = [host.provision, host.steer, host.approve, host.deprovision]
     removing: list[Callable[..., Any]] = [host.clear_storage, host.remove]
     async with AsyncExitStack() as workers:
         queues: dict[str, list[Callable[..., Any]]] = {

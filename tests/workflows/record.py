@@ -132,3 +132,17 @@ async def test_edited_renamed_deleted(create: Any, eventually: Eventually) -> No
     subject.handle = subject.client.get_workflow_handle(f"pipeline/{subject.tenant_id}/after")
     await subject.delete()
     await _save(subject, "deleted")
+
+
+async def test_activated_and_approved(create: Any, script: Any, eventually: Eventually) -> None:
+    sync = {"storage": {"backend": {"name": "file", "config": {"sync": {"bucket": "b"}}}}}
+    subject = await create(script=script(asks=True), runtime_config=sync)
+    await subject.tell("start", initial="Standby")
+    await _reach(eventually, subject, "deployment_status", "AwaitingApproval")
+    await subject.tell("approve", silent_bootstrap=True)
+    await _reach(eventually, subject, "deployment_status", "Standby")
+    await subject.tell("activate", initial="paused")
+    await _reach(eventually, subject, "deployment_status", "Paused")
+    await subject.tell("stop")
+    await _reach(eventually, subject, "deployment_status", "Stopped")
+    await _save(subject, "activated-and-approved")

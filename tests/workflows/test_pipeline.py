@@ -52,6 +52,37 @@ async def test_pause_and_resume_steer_the_process(running: Any, eventually: Even
     assert seen == ["Initializing", "Running", "Paused", "Running"]
 
 
+async def test_an_activation_ends_a_standby(create: Any, eventually: Eventually) -> None:
+    sync = {"storage": {"backend": {"name": "file", "config": {"sync": {"bucket": "b"}}}}}
+    subject = await create(runtime_config=sync)
+    assert (await subject.tell("start", initial="Standby"))["code"] is None
+    await reaches(eventually, subject, "Standby")
+    assert (await subject.tell("resume"))["code"] == "InvalidTransition"
+    refused = await subject.tell("activate", initial="nonsense")
+    assert (refused["code"], refused["info"]) == ("InvalidActivateStatus", {"initial": "nonsense"})
+    receipt = await subject.tell("activate")
+    assert receipt["info"] == "Pipeline transitioning from Standby to Running"
+    await reaches(eventually, subject, "Running")
+    [told] = subject.script.steered
+    assert (told.desired, told.initial) == ("Running", "Standby")
+
+
+async def test_an_approval_is_told_with_its_flags(create: Any, script: Any, eventually: Eventually) -> None:
+    subject = await create(script=script(asks=True))
+    await subject.tell("start", initial="Paused", silent_bootstrap=True)
+    await reaches(eventually, subject, "AwaitingApproval")
+    assert (await subject.tell("approve", concurrent_bootstrap=True))["info"] == "Bootstrap approved"
+    await reaches(eventually, subject, "Paused")
+    [told] = subject.script.approvals
+    assert (told.silent_bootstrap, told.concurrent_bootstrap) == (False, True)
+    assert (await subject.tell("approve", silent_bootstrap=True))["code"] is None
+
+    async def told_again() -> bool:
+        return len(subject.script.approvals) == 2
+
+    await eventually(told_again)
+
+
 async def test_a_forced_stop_ends_the_process_and_a_clear_frees_the_storage(
     running: Any, eventually: Eventually
 ) -> None:

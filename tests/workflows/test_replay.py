@@ -25,6 +25,7 @@ SCENARIOS = {
     "continued-after",
     "renamed",
     "deleted",
+    "activated-and-approved",
 }
 
 
