@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -76,3 +77,20 @@ async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironme
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow ones, so that the others run beside them."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Add to a number of cases that is printed at the end of the run."""
+    return lambda what, many=1: record_property(f"counted: {what}", many)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many cases the tests with many of them have passed."""
+    totals: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name.startswith("counted: "):
+                totals[name.removeprefix("counted: ")] += int(value)
+    for what, many in sorted(totals.items()):
+        terminalreporter.write_line(f"{many} {what}")
