@@ -9,6 +9,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from api.projection import Projection
@@ -17,6 +18,7 @@ from api.single_flight import SingleFlight
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle import edits
+from sluicegate.lifecycle.journal import Journal
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import Ask
 from sluicegate.lifecycle.values import Packed
@@ -46,13 +48,15 @@ class Reader:
         """Read through the given calls."""
         self._rpc = rpc
         self._receipts = SingleFlight[str, Projection](self._ask_receipts)
-        self._descriptors = SingleFlight[None, dict[str, Any]](self._ask_descriptor)
+        self._descriptors = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "descriptor"))
+        self._journals = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "journal"))
         self._cached: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
 
     async def aclose(self) -> None:
         """Call off what is out."""
         await self._receipts.aclose()
         await self._descriptors.aclose()
+        await self._journals.aclose()
 
     async def projection(self, tenant_id: str, name: str) -> Projection:
         """Read what a pipeline is now. Raises UnknownPipelineName."""
@@ -84,17 +88,28 @@ class Reader:
         if revision >= shown.revision:
             self._cached.move_to_end(shown.id)
             return dict(whole)
-        try:
-            answer = await self._descriptors.ask(workflow_id(tenant_id, shown.name), None)
-        except Unanswered:
-            raise errors.NotAnsweredYet from None
-        except NoSuchWorkflow:
-            raise errors.UnknownPipelineName(pipeline_name=shown.name) from None
+        answer = await self._bulk(self._descriptors, tenant_id, shown.name)
         whole = dict(Packed(zlib64=answer["all"]).json_value)
         self._cached[whole["id"]] = (answer["revision"], whole)
         while len(self._cached) > KEPT_DESCRIPTORS:
             self._cached.popitem(last=False)
         return whole
+
+    async def journal(self, tenant_id: str, name: str) -> Journal:
+        """Read all events of a pipeline that are kept. Raises UnknownPipelineName, NotAnsweredYet."""
+        shown = await self.projection(tenant_id, name)  # tells what is missing without any worker
+        answer = await self._bulk(self._journals, tenant_id, shown.name)
+        return Journal.model_validate(Packed(zlib64=answer["journal"]).json_value)
+
+    async def _bulk(
+        self, flight: SingleFlight[None, dict[str, Any]], tenant_id: str, name: str
+    ) -> dict[str, Any]:
+        try:
+            return await flight.ask(workflow_id(tenant_id, name), None)
+        except Unanswered:
+            raise errors.NotAnsweredYet from None
+        except NoSuchWorkflow:
+            raise errors.UnknownPipelineName(pipeline_name=name) from None
 
     async def receipt(self, workflow: str, request_id: str) -> Found:
         """Ask how a request was decided. Raises NoSuchWorkflow, and Unanswered where nobody says so in
@@ -139,12 +154,12 @@ class Reader:
         shown = Projection.unpacked(await self._rpc.describe(workflow))
         return shown if shown and all(map(shown.receipt, request_ids)) else None
 
-    async def _ask_descriptor(self, workflow: str, _: tuple[None, ...]) -> dict[str, Any]:
+    async def _ask_bulk(self, query: str, workflow: str, _: tuple[None, ...]) -> dict[str, Any]:
         clock = asyncio.get_running_loop().time
         deadline = clock() + DESCRIPTOR_WITHIN
         while (left := deadline - clock()) > 0:
             try:
-                answer: dict[str, Any] = await self._rpc.query(workflow, "descriptor", within=left)
+                answer: dict[str, Any] = await self._rpc.query(workflow, query, within=left)
             except BufferFull:
                 await asyncio.sleep(random.uniform(0.002, 0.02))
             else:

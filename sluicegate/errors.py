@@ -176,6 +176,22 @@ class UnknownRequest(Refusal):
     keys = ("request_id",)
 
 
+class InvalidUuidParam(Refusal):
+    """The value '{value}' is not a UUID: {error}."""
+
+    keys = ("value", "error")
+
+
+class UnknownPipelineMonitorEvent(Refusal):
+    """The pipeline has no event with the id {event_id}; the newest are kept."""
+
+    keys = ("event_id",)
+
+
+class NoPipelineMonitorEventsAvailable(Refusal):
+    """There is no event of the pipeline yet."""
+
+
 class DuplicateName(Refusal):
     """An entity of this name exists already."""
 

@@ -256,6 +256,11 @@ class PipelineWorkflow:
         """See `State.descriptor`."""
         return self._state.descriptor()
 
+    @workflow.query(description="All transitions that are kept, packed.")
+    def journal(self) -> dict[str, Any]:
+        """See `State.history`."""
+        return self._state.history()
+
     @workflow.query(description="The newest transitions, newest first.")
     def events(self) -> list[dict[str, Any]]:
         """See `journal.Event`."""

@@ -6,7 +6,7 @@ from typing import Any, Self
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Pipeline
-from sluicegate.lifecycle.values import Time, Value
+from sluicegate.lifecycle.values import Time, Value, rfc3339
 
 KEPT = 720
 
@@ -58,6 +58,34 @@ class Event(Value):
             actor=cause.actor,
             request_id=cause.request_id,
         )
+
+    def brief(self) -> dict[str, Any]:
+        """Show the event without its details (contract §5.10, selector `status`)."""
+        return {
+            "event_id": self.event_id,
+            "recorded_at": rfc3339(self.recorded_at),
+            "deployment_resources_status": self.deployment_resources_status,
+            "deployment_resources_desired_status": self.deployment_resources_desired_status,
+            "deployment_runtime_status": self.deployment_runtime_status,
+            "deployment_runtime_desired_status": self.deployment_runtime_desired_status,
+            "deployment_has_error": self.deployment_error is not None,
+            "program_status": self.program_status,
+            "storage_status": self.storage_status,
+        }
+
+    def whole(self) -> dict[str, Any]:
+        """Show the event with its details (contract §5.10, selector `all`)."""
+        return {
+            **self.brief(),
+            "deployment_resources_status_details": self.deployment_resources_status_details,
+            "deployment_runtime_status_details": self.deployment_runtime_status_details,
+            "deployment_error": self.deployment_error.model_dump() if self.deployment_error else None,
+            "storage_status_details": self.storage_status_details,
+        }
+
+    def cause(self) -> dict[str, Any]:
+        """Show who and which request brought the transition about; ours."""
+        return {"event_id": self.event_id, "actor": self.actor, "request_id": self.request_id}
 
     def row(self) -> str:
         """One row of the page that people read."""

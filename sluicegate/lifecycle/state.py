@@ -131,6 +131,10 @@ class State(Value):
         that a cache keeps it under."""
         return {"revision": self.revision, "all": Packed.of_json(views.selected(self.pipeline, "all")).zlib64}
 
+    def history(self) -> dict[str, Any]:
+        """The `journal` query: every event that is kept, packed since a server bounds answers."""
+        return {"journal": Packed.of_json(self.journal.model_dump(mode="json")).zlib64}
+
     def _shown(self) -> dict[str, Any]:
         p = self.pipeline
         return {

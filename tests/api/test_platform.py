@@ -34,6 +34,9 @@ ROUTES = [
     "POST /v0/pipelines/p/rebalance",
     "POST /v0/pipelines/p/start_compaction",
     "POST /v0/pipelines/p/clock/advance",
+    "GET /v0/pipelines/p/events",
+    "GET /v0/pipelines/p/events/latest",
+    "GET /v0/pipelines/p/events/latest/cause",
 ]
 
 
