@@ -17,6 +17,7 @@ from api import data_plane, errors, events, logs, maintenance, pipelines, platfo
 from api.access_log import AccessLog
 from api.auth import Guard, check_binding
 from api.backend import Backend
+from api.gate import Gate
 from sluicegate import temporal
 from sluicegate.settings import Settings
 
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     for module in (pipelines, verbs, data_plane, maintenance, events, logs, platform):
         app.include_router(module.router)
     errors.install(app)
+    app.add_middleware(Gate, routes=app.routes)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(AccessLog)
     _document(app)

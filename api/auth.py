@@ -14,11 +14,10 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.roles import OPEN
+from sluicegate.access.roles import Role
 from sluicegate.settings import DEFAULT_TENANT, Settings
 
-OPEN = frozenset(
-    {"/", "/healthz", "/config/authentication", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
-)
 ANONYMOUS = "anonymous"
 _FOREIGN = {"cross-site", "same-site"}
 
@@ -63,7 +62,8 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        scope.setdefault("state", {}).update(actor=actor or ANONYMOUS, tenant_id=DEFAULT_TENANT)
+        role = Role.ADMIN if actor else None
+        scope.setdefault("state", {}).update(actor=actor or ANONYMOUS, tenant_id=DEFAULT_TENANT, role=role)
         await self._app(scope, receive, send)
 
     def _known(self, authorization: str) -> str | None:

@@ -53,6 +53,7 @@ STATUS: dict[str, int] = {
     "PipelineTooLarge": 413,
     "StartFailedDueToFailedCompilation": 400,
     "Unexplained": 400,
+    "InsufficientPermissions": 403,
     "UnknownPipelineName": 404,
     "UnknownRequest": 404,
     "InvalidUuidParam": 400,

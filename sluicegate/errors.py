@@ -3,6 +3,7 @@
     Refusal                      something asked for is refused, or went wrong in a way that has a code
     ├── Bad…                     what the front end can tell from the request alone
     ├── not found / taken        names and ids
+    ├── permission               what the caller's role forbids
     ├── admission                what the state of the pipeline forbids
     ├── interaction              the process cannot be reached or will not answer
     ├── deployment               ends up in `deployment_error`
@@ -205,6 +206,15 @@ class IdempotencyKeyReused(Refusal):
     """The Idempotency-Key was used before for a request with other arguments."""
 
     keys = ("request_id",)
+
+
+# Permission: what the caller's role forbids
+
+
+class InsufficientPermissions(Refusal):
+    """This takes the role {required}; yours is {actual}."""
+
+    keys = ("required", "actual")
 
 
 # Admission: what the state of the pipeline forbids

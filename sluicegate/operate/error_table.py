@@ -28,6 +28,7 @@ ELSEWHERE = {
     "MessageNotUnderstood": RECEIPT,
     "Unexplained": RECEIPT,
     "PipelineTooLarge": "any edit",
+    "InsufficientPermissions": "any route that takes a role",
     "TemporalUnavailable": "any route",
 }
 """What no single route answers with."""

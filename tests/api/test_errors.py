@@ -16,7 +16,7 @@ from sluicegate.lifecycle import record, views
 from sluicegate.lifecycle.values import Packed
 from sluicegate.settings import Settings
 
-STATUSES = {400, 404, 405, 409, 413, 500, 503}
+STATUSES = {400, 403, 404, 405, 409, 413, 500, 503}
 
 
 def test_every_code_has_a_status() -> None:

@@ -1,0 +1,1 @@
+"""Who may do what: roles, tenants, members, keys and trusts, as values and pure rules (contract §6)."""
