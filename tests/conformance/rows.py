@@ -62,7 +62,7 @@ class Case:
     @property
     def changes(self) -> bool:
         """Whether the pipeline is another one afterwards, so that no other case can have it."""
-        return not self.answer.is_refusal and self.then != "unchanged"
+        return not self.answer.is_refusal and "unchanged" not in self.then
 
 
 def cases(*names: str) -> tuple[Case, ...]:

@@ -43,6 +43,12 @@ TOO_LARGE = (
 SYNC = {"storage": {"backend": {"name": "file", "config": {"sync": {"bucket": "b"}}}}}
 NO_SYNC = {"storage": {"backend": {"name": "file", "config": {}}}}
 FAILED = {"message": "The circuit died.", "error_code": "RuntimeError.WorkerPanic", "details": {"panics": []}}
+NOW = {"now_ms": 1, "now": "1970-01-01T00:00:00.001Z"}
+NOT_DRIVEN = {
+    "message": "The clock is its own.",
+    "error_code": "InvalidParam",
+    "details": {"error": "now_http_driven is not set"},
+}
 BUSY = {"message": "The lock is taken.", "error_code": "LockTaken", "details": None}
 
 Step = Callable[[Plane, str], Awaitable[None]]
@@ -197,6 +203,8 @@ STATES: dict[str, Recipe] = {
     "Process terminating": _saying(410, "Terminating"),
     "Process failed to initialise": _saying(500, "InitializationError", {"error": "inner"}),
     "Circuit died": _running({"replies": {"/stats": [500, FAILED]}}),
+    "Driven clock": _running({"replies": {"/clock/advance": [200, NOW]}}),
+    "Own clock": _running({"replies": {"/clock/advance": [400, NOT_DRIVEN]}}),
     # Deployed, while effects are held
     "Deaf": Recipe(steps=_running().steps, held=(deaf(),), holds=True),
     # Under way, while effects are held
