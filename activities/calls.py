@@ -45,6 +45,7 @@ async def _compile(p: Pipeline) -> Outcome:
         program_version=p.program_version,
         texts=p.texts,
         program_config=p.program_config,
+        platform_version=p.platform_version,
     )
     outcome = await workflow.execute_activity_method(
         Compiler.compile,

@@ -12,7 +12,7 @@ from temporalio import activity
 from activities.beat import heartbeating
 from sluicegate.lifecycle.effects import CompileOutcome, ProgramText
 from sluicegate.lifecycle.values import Packed
-from sluicegate.protocol import CompileRequest
+from sluicegate.protocol import PLATFORM_VERSION, CompileRequest
 
 COMPILE_WITHIN = 60.0
 """Seconds; a program of a thousand views takes a few."""
@@ -33,8 +33,10 @@ class Compiler:
         self,
         command: Sequence[str] = (sys.executable, "-m", "sluicegate.engine", "compile"),
         at_once: int = 2,
+        platform_version: str = PLATFORM_VERSION,
     ) -> None:
         """Compile with the given command, so many programs at the same time; others wait their turn."""
+        self._platform_version = platform_version
         self._command = command
         self._turns = asyncio.Semaphore(at_once)
 
@@ -42,8 +44,13 @@ class Compiler:
     async def compile(self, program: ProgramText) -> CompileOutcome:
         """Compile a program version; a program in error is an outcome, not a failure.
 
+        A pipeline of an older platform is not compiled, but told which one it has to move to first.
         Raises RuntimeError where the compiler itself cannot be run; may be tried again.
         """
+        if _is_older(program.platform_version, self._platform_version):
+            return CompileOutcome(
+                program_version=program.program_version, platform_version=self._platform_version
+            )
         async with heartbeating(), self._turns:
             answer = await self._run(program)
         outcome = CompileOutcome(program_version=program.program_version, **answer)
@@ -67,6 +74,16 @@ class Compiler:
                 child.kill()
                 await child.wait()
         return _answer(child.returncode or 0, out, err)
+
+
+def _is_older(version: str, current: str) -> bool:
+    """Compare platform versions; one that is no version is older than any, and none at all is not."""
+    return version != "" and _numbers(version) < _numbers(current)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(map(str.isdecimal, parts)) else ()
 
 
 def _answer(exit_code: int, out: bytes, err: bytes) -> dict[str, Any]:

@@ -20,10 +20,11 @@ class Backend:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         """Build on a Temporal client, which may be lazy."""
+        self.features: frozenset[str] = settings.unstable_features
         self.rpc = Temporal(client)
         self.reader = Reader(self.rpc)
         self.listing = Listing(self.rpc, self.reader)
-        self.gateway = Gateway(self.rpc, self.reader, self.listing)
+        self.gateway = Gateway(self.rpc, self.reader, self.listing, self.features)
         self.health = Health(self.rpc)
         self.runtimes = RuntimeClient(lambda deployment_id: settings.token(RUNTIME, deployment_id))
         self.hosts = RuntimeClient(lambda host_id: settings.token(LOGS, host_id))

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from api.descriptors import change, descriptor, fingerprint, replacement
+from api.descriptors import NO_FEATURES, change, descriptor, fingerprint, replacement
 from api.errors import Located
 from api.listing import Listing
 from api.parse import Caller
@@ -53,8 +53,11 @@ class Accepted(NamedTuple):
 class Gateway:
     """Writes for every route."""
 
-    def __init__(self, rpc: Temporal, reader: Reader, listing: Listing) -> None:
-        """Write through the given calls; tell the listing what was written."""
+    def __init__(
+        self, rpc: Temporal, reader: Reader, listing: Listing, features: frozenset[str] = NO_FEATURES
+    ) -> None:
+        """Write through the given calls; tell the listing what was written; allow some unstable features."""
+        self._features = features
         self._rpc = rpc
         self._reader = reader
         self._listing = listing
@@ -81,7 +84,7 @@ class Gateway:
 
     async def create(self, caller: Caller, new: NewPipeline) -> dict[str, Any]:
         """Create a pipeline. Raises DuplicateName; repeated under its key it answers as the first time."""
-        checked = descriptor(new)
+        checked = descriptor(new, self._features)
         at = datetime.now(UTC)
         created = record.created(
             tenant_id=caller.tenant_id,
@@ -111,26 +114,29 @@ class Gateway:
 
     async def replace(self, caller: Caller, name: str, new: NewPipeline) -> tuple[bool, dict[str, Any]]:
         """Replace a pipeline, or create it; the flag says whether it was created."""
-        edit = replacement(new, caller)
+        edit = replacement(new, caller, self._features)
         try:
-            return False, await self._edit(caller, name, edit)
+            return False, await self.edit(caller, name, edit)
         except errors.UnknownPipelineName:
             if name != new.name:
                 raise errors.CannotRenameNonExistingPipeline from None
         except errors.IdempotencyKeyReused:
             if name != new.name:
                 raise
-            return True, await self._created_before(caller, name, fingerprint(descriptor(new)))
+            return True, await self._created_before(
+                caller, name, fingerprint(descriptor(new, self._features))
+            )
         try:
             return True, await self.create(caller, new)
         except errors.DuplicateName:
-            return False, await self._edit(caller, name, edit)  # somebody else was faster
+            return False, await self.edit(caller, name, edit)  # somebody else was faster
 
     async def patch(self, caller: Caller, name: str, patch: PatchPipeline) -> dict[str, Any]:
         """Change what is given. Raises UnknownPipelineName and whatever the workflow refuses it with."""
-        return await self._edit(caller, name, change(patch, caller))
+        return await self.edit(caller, name, change(patch, caller, self._features))
 
-    async def _edit(self, caller: Caller, name: str, edit: Edit) -> dict[str, Any]:
+    async def edit(self, caller: Caller, name: str, edit: Edit) -> dict[str, Any]:
+        """Have an edit carried out and return the pipeline. Raises as `patch`."""
         try:
             answer = await self._update(caller, name, edit)
         finally:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.answers import fresh
 from api.backend import Behind
+from api.descriptors import platform_pretence, platform_update
 from api.errors import documented
 from api.parse import Called, JsonRoute, Tenant
 from api.shapes import NewPipeline, PatchPipeline, PipelineInfo, PipelineSelectedInfo, Selector
@@ -15,6 +16,9 @@ from sluicegate import errors
 router = APIRouter(prefix="/v0/pipelines", tags=["Pipelines"], route_class=JsonRoute)
 
 Selected = Annotated[Selector, Query(description="How much of each pipeline is shown.")]
+
+MAX_VERSION = 100
+"""Characters of a platform version."""
 
 _DESCRIPTOR = (
     errors.EmptyName,
@@ -113,3 +117,48 @@ async def delete_pipeline(pipeline_name: str, caller: Called, backend: Behind) -
     """Delete a stopped pipeline whose storage is cleared."""
     await backend.gateway.delete(caller, pipeline_name)
     return Response(headers={"Cache-Control": "no-cache"})
+
+
+@router.post(
+    "/{pipeline_name}/update_runtime",
+    response_model=PipelineInfo,
+    responses=documented(
+        errors.UnknownPipelineName,
+        errors.UpdateRestrictedToStopped,
+        errors.InvalidIdempotencyKey,
+        errors.IdempotencyKeyReused,
+        errors.OutcomeUnknown,
+    ),
+)
+async def update_runtime(pipeline_name: str, caller: Called, backend: Behind) -> Response:
+    """Move a stopped pipeline to the current platform, which compiles it again; nothing to do is no error."""
+    return fresh(await backend.gateway.edit(caller, pipeline_name, platform_update(caller)))
+
+
+@router.post(
+    "/{pipeline_name}/testing",
+    response_class=Response,
+    responses={
+        **documented(
+            errors.UnsupportedPipelineAction,
+            errors.UnknownPipelineName,
+            errors.InvalidIdempotencyKey,
+            errors.IdempotencyKeyReused,
+            errors.OutcomeUnknown,
+            plain=[400],
+        ),
+        200: {"description": "It is done.", "content": {}},
+    },
+)
+async def pretend_platform(
+    pipeline_name: str,
+    caller: Called,
+    backend: Behind,
+    set_platform_version: Annotated[str | None, Query(max_length=MAX_VERSION)] = None,
+) -> Response:
+    """Pretend that a pipeline was made on another platform; only with the unstable feature `testing`."""
+    if "testing" not in backend.features:
+        reason = "it needs the unstable feature 'testing', which is not enabled"
+        raise errors.UnsupportedPipelineAction(action="/testing", reason=reason)
+    await backend.gateway.edit(caller, pipeline_name, platform_pretence(caller, set_platform_version))
+    return Response()

@@ -47,9 +47,9 @@ async def authentication() -> Response:
 
 
 @router.get("/v0/config", response_model=Configuration)
-async def config(tenant: Tenant) -> Response:
+async def config(tenant: Tenant, backend: Behind) -> Response:
     """Describe the installation."""
-    return JSONResponse(_configuration())
+    return JSONResponse(_configuration(backend.features))
 
 
 @router.get("/v0/config/session", response_model=Session)
@@ -70,7 +70,7 @@ async def cluster_healthz(tenant: Tenant, backend: Behind) -> Response:
     return JSONResponse(shown, 200 if healthy else 503, headers={} if healthy else RETRY_AFTER)
 
 
-def _configuration() -> dict[str, Any]:
+def _configuration(features: frozenset[str]) -> dict[str, Any]:
     return {
         "posthog": "",
         "conceptualhq": "",
@@ -79,7 +79,7 @@ def _configuration() -> dict[str, Any]:
         "version": sluicegate.__version__,
         "revision": sluicegate.__version__,
         "runtime_revision": PLATFORM_VERSION,
-        "unstable_features": None,
+        "unstable_features": ",".join(sorted(features)) or None,
         "changelog_url": "",
         "license_validity": None,
         "update_info": None,

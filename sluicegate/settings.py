@@ -50,11 +50,14 @@ class Settings(BaseSettings):
         frozenset({"pipelines", "effects"}),
         description="What a worker does: decide for pipelines, have effects on this host, or both.",
     )
+    unstable_features: Annotated[frozenset[Literal["runtime_version", "testing"]], NoDecode] = Field(
+        frozenset(), description="What may change or go: `runtime_version`, `testing`."
+    )
     user_per_pipeline: bool = Field(True, description="As root, give each pipeline a user of its own.")
     max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
 
-    @field_validator("api_keys", "allowed_hosts", "worker_roles", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "worker_roles", "unstable_features", mode="before")
     @classmethod
     def _comma_separated(cls, raw: object) -> object:
         return tuple(part.strip() for part in raw.split(",") if part.strip()) if isinstance(raw, str) else raw

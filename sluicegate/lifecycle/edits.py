@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sluicegate import config, errors
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.record import Pipeline
-from sluicegate.lifecycle.status import ProgramStatus, StorageStatus
+from sluicegate.lifecycle.status import StorageStatus
 from sluicegate.lifecycle.values import Packed, Value
 
 MAX_NAME_BYTES = 63
@@ -49,6 +49,8 @@ class Edit(Value):
     """JSON object with those of program_code, udf_rust and udf_toml that are given."""
     runtime_config: dict[str, Any] | None = None
     program_config: dict[str, Any] | None = None
+    set_platform_version: str | None = None
+    """Pretend that the pipeline was made on this platform: for tests, so in any status and for no version."""
 
     @property
     def fingerprint(self) -> str:
@@ -125,17 +127,7 @@ def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
     _check_size(changed)
     versioned = changed.but(version=p.version + 1, refresh_version=p.refresh_version + 1)
     if _program(versioned) != _program(p):
-        versioned = versioned.with_program(
-            ProgramStatus.PENDING,
-            at,
-            program_version=p.program_version + 1,
-            platform_version=edit.platform_version,
-            sql_compilation=None,
-            rust_compilation=None,
-            system_error=None,
-            program_info=None,
-            plan=None,
-        ).succeeding("compile")
+        versioned = versioned.with_new_program(edit.platform_version, at)
     return Edited(versioned, event=True)
 
 
@@ -144,6 +136,8 @@ def _with_metadata(p: Pipeline, edit: Edit) -> Pipeline:
         p = p.but(description=check_description(edit.description))
     if edit.tags is not None and edit.tags != p.tags:
         p = p.but(tags=check_tags(edit.tags))
+    if edit.set_platform_version is not None:
+        p = p.but(platform_version=edit.set_platform_version)
     return p
 
 

@@ -24,12 +24,16 @@ class ProgramText(Value):
     texts: Packed
     """JSON object with the keys program_code, udf_rust, udf_toml."""
     program_config: dict[str, Any]
+    platform_version: str = ""
+    """Of the plan that is expected."""
 
 
 class CompileOutcome(Value):
     """What compiling a program version gave (contract §1.9, §9.3)."""
 
     program_version: int
+    platform_version: str | None = None
+    """Set, and nothing else, where the compiler is of a newer platform than the pipeline (contract §1.9)."""
     sql_compilation: dict[str, Any] | None = None
     rust_compilation: dict[str, Any] | None = None
     system_error: str | None = None

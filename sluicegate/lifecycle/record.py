@@ -132,6 +132,21 @@ class Pipeline(Value):
         since = self.program_status_since if status is self.program_status else at
         return self.but(program_status=status, program_status_since=since, **changes)
 
+    def with_new_program(self, platform_version: str, at: datetime) -> Self:
+        """Begin a new program version, of which nothing is compiled yet (contract §3.4)."""
+        renewed = self.with_program(
+            ProgramStatus.PENDING,
+            at,
+            program_version=self.program_version + 1,
+            platform_version=platform_version,
+            sql_compilation=None,
+            rust_compilation=None,
+            system_error=None,
+            program_info=None,
+            plan=None,
+        )
+        return renewed.succeeding("compile")
+
     def with_resources(self, status: ResourcesStatus, at: datetime, **changes: Any) -> Self:
         """Enter a resources status; every such write is a new refresh version (contract §3.4)."""
         since = self.resources_status_since if status is self.resources_status else at

@@ -57,6 +57,8 @@ def compiled(p: Pipeline, outcome: CompileOutcome, at: datetime) -> tuple[Pipeli
     if outcome.program_version != p.program_version or not p.program_status.in_progress:
         return ()
     p = p.succeeding("compile")
+    if outcome.platform_version is not None:
+        return (moved_to(p, outcome.platform_version, at),)
     sql, rust = outcome.sql_compilation, outcome.rust_compilation
     if outcome.system_error is not None:
         return (_turn(p, ProgramStatus.SYSTEM_ERROR, at, system_error=outcome.system_error),)
@@ -75,6 +77,13 @@ def compiled(p: Pipeline, outcome: CompileOutcome, at: datetime) -> tuple[Pipeli
     else:
         ended = _turn(rust_begun, ProgramStatus.SUCCESS, at, rust_compilation=rust, plan=outcome.plan)
     return (sql_done, rust_begun, ended)
+
+
+def moved_to(p: Pipeline, platform_version: str, at: datetime) -> Pipeline:
+    """Move a pipeline that waits to be compiled to the platform of its compiler (contract §1.9); a program
+    edit that nobody made, so it does not matter whether a start waits for it."""
+    moved = p.but(version=p.version + 1, refresh_version=p.refresh_version + 1)
+    return moved.with_new_program(platform_version, at)
 
 
 def _turn(p: Pipeline, status: ProgramStatus, at: datetime, **found: object) -> Pipeline:

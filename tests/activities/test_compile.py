@@ -29,6 +29,21 @@ def saying(text: str) -> Compiler:
     return Compiler([sys.executable, "-c", f"import json, sys; sys.stdin.read(); {text}"])
 
 
+@pytest.mark.parametrize(
+    ("given", "moves"),
+    [("1.9.0", True), ("1.10.0", False), ("1.11", False), ("2.0.0", False), ("none", True), ("", False)],
+)
+async def test_a_program_of_an_older_platform_moves_before_it_is_compiled(given: str, moves: bool) -> None:
+    compiler = Compiler(platform_version="1.10.0")
+    old = program("CREATE TABLE t (a INT);").but(platform_version=given)
+    outcome = await ActivityEnvironment().run(compiler.compile, old)
+    if moves:
+        assert outcome == CompileOutcome(program_version=3, platform_version="1.10.0")
+    else:
+        assert outcome.platform_version is None
+        assert outcome.plan is not None
+
+
 async def test_a_good_program_has_a_plan() -> None:
     outcome = await run(Compiler(), "CREATE TABLE t (a INT NOT NULL PRIMARY KEY);")
     assert outcome.program_version == 3
