@@ -48,7 +48,7 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 
 docs: $(INSTALLED)  ## Write the pages that are made from the code
-	$(BIN)/python -m sluicegate.operate.error_table > docs/errors.md.new && mv docs/errors.md.new docs/errors.md
+	@$(BIN)/python -m sluicegate.operate.error_table docs/errors.md
 
 bench: $(INSTALLED)  ## Measure
 	$(BIN)/python -m benchmarks

@@ -28,8 +28,10 @@ from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
 from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import Settings
 from workflows.cleanup import CleanupWorkflow
+from workflows.cluster import ClusterWorkflow
 from workflows.pipeline import PipelineWorkflow
 
+WORKFLOWS = (PipelineWorkflow, CleanupWorkflow, ClusterWorkflow)
 STICKY_TIMEOUT = timedelta(seconds=1)
 """What the pipelines of a worker that was killed wait before another one takes them."""
 DRAIN_WITHIN = timedelta(seconds=10)
@@ -72,7 +74,7 @@ def _decider(client: Client, given: Settings) -> Worker:
     return Worker(
         client,
         task_queue=temporal.PIPELINES,
-        workflows=[PipelineWorkflow, CleanupWorkflow],
+        workflows=WORKFLOWS,
         max_cached_workflows=given.max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=DRAIN_WITHIN,

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse
 from temporalio.client import Client
 
 import sluicegate
-from api import data_plane, errors, events, logs, maintenance, pipelines, platform, verbs
+from api import cluster, data_plane, errors, events, logs, maintenance, pipelines, platform, verbs
 from api.access_log import AccessLog
 from api.auth import Guard, check_binding
 from api.backend import Backend
@@ -48,7 +48,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redoc_url=None,
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
-    for module in (pipelines, verbs, data_plane, maintenance, events, logs, platform):
+    for module in (pipelines, verbs, data_plane, maintenance, events, logs, cluster, platform):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, routes=app.routes)

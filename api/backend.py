@@ -25,16 +25,18 @@ class Backend:
         self.reader = Reader(self.rpc)
         self.listing = Listing(self.rpc, self.reader)
         self.gateway = Gateway(self.rpc, self.reader, self.listing, self.features)
-        self.health = Health(self.rpc)
+        self.health = Health(client, self.rpc)
         self.runtimes = RuntimeClient(lambda deployment_id: settings.token(RUNTIME, deployment_id))
         self.hosts = RuntimeClient(lambda host_id: settings.token(LOGS, host_id))
 
     async def __aenter__(self) -> Self:
-        """Open."""
+        """Open, and begin to look at the control plane."""
+        self.health.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close connections and call off what is out."""
+        await self.health.aclose()
         await self.listing.aclose()
         await self.reader.aclose()
         await self.runtimes.aclose()

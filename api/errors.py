@@ -56,6 +56,8 @@ STATUS: dict[str, int] = {
     "InsufficientPermissions": 403,
     "UnknownPipelineName": 404,
     "UnknownRequest": 404,
+    "UnknownClusterMonitorEvent": 404,
+    "NoClusterMonitorEventsAvailable": 404,
     "InvalidUuidParam": 400,
     "UnknownPipelineMonitorEvent": 404,
     "NoPipelineMonitorEventsAvailable": 404,

@@ -1,73 +1,235 @@
 """Whether the parts of the control plane are alive (contract §6.1, `cluster_healthz`).
 
-A worker that asked a queue for tasks within the last minute is alive; nothing else is known of workers from
-here. A health says since when it has not changed, as far as this process has seen.
+A prober looks every few seconds: when a worker last asked each queue for tasks, and whether one still
+finishes workflow tasks, which is proven by having one answered. What is shown is computed from the ages of
+these facts when it is asked for, so a prober that hangs shows too. Changes are signalled to the workflow
+`cluster`, which keeps them; several front ends compare with what it knows, so that only the first one tells.
+
+    alive       asked for tasks within the time in which every poll is renewed
+    deciding    has answered a question to the workflow lately
 """
 
 import asyncio
+import random
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import uuid4
 
+import structlog
 from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError
 
-from api.rpc import Temporal
-from sluicegate import temporal
-from sluicegate.errors import TemporalUnavailable
+from api.rpc import BufferFull as OthersAsk
+from api.rpc import NoSuchWorkflow, Temporal, Unanswered
+from api.single_flight import SingleFlight
+from sluicegate import errors, temporal
+from sluicegate.errors import Refusal, TemporalUnavailable
+from sluicegate.lifecycle import cluster
+from sluicegate.lifecycle.cluster import ClusterEvent, ClusterHistory, Finding, Probe
 from sluicegate.lifecycle.values import rfc3339
+from workflows.cluster import ClusterWorkflow
 
+LOOK_EVERY = 5.0
+"""Seconds; with what a look may take, less than ten until a Temporal that is away shows."""
+ANSWER_WITHIN = 2.0
+"""Seconds that an answer is waited for."""
 SEEN_WITHIN = timedelta(seconds=70)
 """A poll is renewed at least every minute."""
+FINISHED_WITHIN = timedelta(seconds=15)
+"""Of three looks in a row, one at least must have been answered: a busy worker may be late for one."""
+UNSENT = 20
+"""Changes that are remembered while Temporal is away."""
+
+_log = structlog.get_logger()
 
 
-class _Part(NamedTuple):
-    queue: str
-    kind: "TaskQueueType.ValueType"
-    job: str
+class _Facts(NamedTuple):
+    """What one look found, with times instead of verdicts."""
 
-
-_PARTS = {
-    "compiler": _Part(temporal.EFFECTS, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, "compile"),
-    "runner": _Part(temporal.PIPELINES, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "decide"),
-}
+    at: datetime
+    trouble: str | None
+    """Why Temporal could not be asked."""
+    compiler_polled: datetime | None
+    runner_polled: datetime | None
 
 
 class Health:
     """Looks at the control plane, and remembers since when it has been so."""
 
-    def __init__(self, rpc: Temporal) -> None:
-        """Look through the given calls."""
+    def __init__(self, client: Client, rpc: Temporal) -> None:
+        """Look through the given client and calls."""
+        self._client = client
         self._rpc = rpc
+        self._facts: _Facts | None = None
+        self._finished: datetime | None = None
         self._since: dict[str, tuple[bool, datetime]] = {}
+        self._unsent: deque[Probe] = deque(maxlen=UNSENT)
+        self._known: Probe | None = None
+        self._events = SingleFlight[None, dict[str, Any]](self._ask_events)
+        self._probing: asyncio.Task[None] | None = None
 
-    async def cluster(self, now: datetime) -> dict[str, Any]:
-        """Show the health of every part."""
-        shown = {"api": self._shown("api", None, "The front end answers.", now)}
-        troubles = await asyncio.gather(*(self._trouble(part, now) for part in _PARTS.values()))
-        for (name, part), trouble in zip(_PARTS.items(), troubles, strict=True):
-            shown[name] = self._shown(name, trouble, f"A worker is there to {part.job}.", now)
-        return {"all_healthy": all(part["healthy"] for part in shown.values()), **shown}
+    def start(self) -> None:
+        """Begin to look."""
+        self._probing = asyncio.create_task(self._keep_probing())
 
-    async def _trouble(self, part: _Part, now: datetime) -> str | None:
-        """Why nobody does this job, if nobody does."""
-        try:
-            seen = await self._rpc.last_poll(part.queue, part.kind)
-        except TemporalUnavailable as away:
-            return away.message
-        if seen is None:
-            return f"No worker has asked the queue '{part.queue}' for tasks in the last minutes."
-        if now - seen > SEEN_WITHIN:
-            return f"The last worker asked the queue '{part.queue}' for tasks at {rfc3339(seen)}."
-        return None
+    async def aclose(self) -> None:
+        """Look no more."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self._events.aclose()
 
-    def _shown(self, name: str, trouble: str | None, fine: str, now: datetime) -> dict[str, Any]:
-        healthy = trouble is None
-        was, since = self._since.get(name, (healthy, now))
-        if was is not healthy:
-            since = now
-        self._since[name] = (healthy, since)
+    # Showing
+
+    def cluster(self, now: datetime) -> dict[str, Any]:
+        """Show the health of every part. Raises NoClusterMonitorEventsAvailable before the first look."""
+        if self._facts is None:
+            raise errors.NoClusterMonitorEventsAvailable
+        checked_at, found = self._facts.at, self._findings(self._facts, now)
+        shown = {part: self._shown(part, finding, checked_at) for part, finding in found.items()}
+        return {"all_healthy": all(finding.healthy for finding in found.values()), **shown}
+
+    def _shown(self, part: str, finding: Finding, checked_at: datetime) -> dict[str, Any]:
+        was, since = self._since.get(part, (finding.healthy, checked_at))
+        if was is not finding.healthy:
+            since = checked_at
+        self._since[part] = (finding.healthy, since)
         return {
-            "healthy": healthy,
-            "message": fine if trouble is None else trouble,
+            "healthy": finding.healthy,
+            "message": finding.self_info,
             "unchanged_since": rfc3339(since),
-            "checked_at": rfc3339(now.astimezone(UTC)),
+            "checked_at": rfc3339(checked_at),
         }
+
+    def _findings(self, facts: _Facts, now: datetime) -> dict[str, Finding]:
+        """Judge facts by their age."""
+        compiler = _polled("compile", temporal.EFFECTS, facts.compiler_polled, now)
+        runner = _polled("decide", temporal.PIPELINES, facts.runner_polled, now)
+        if facts.trouble is not None:
+            compiler = runner = Finding(healthy=False, self_info=facts.trouble)
+        elif runner.healthy:
+            runner = _finished(self._finished, now, runner.self_info)
+        if now - facts.at > FINISHED_WITHIN:
+            late = f"The last look at the control plane was {_ago(facts.at, now)}."
+            compiler = runner = Finding(healthy=False, self_info=late)
+        api = Finding(healthy=True, self_info="The front end answers.")
+        return {"api": api, "compiler": compiler, "runner": runner}
+
+    async def events(self) -> list[ClusterEvent]:
+        """Read the events that are kept, newest first. Raises NotAnsweredYet."""
+        try:
+            encoded = await self._events.ask(temporal.CLUSTER, None)
+        except NoSuchWorkflow:
+            return []
+        except (Unanswered, OthersAsk):
+            raise errors.NotAnsweredYet from None
+        return ClusterHistory.decoded(encoded).current(datetime.now(UTC))
+
+    async def _ask_events(self, workflow: str, _: tuple[None, ...]) -> dict[str, Any]:
+        await self._rpc.ping()  # a server that is away is another answer than a worker that is
+        for _attempt in range(3):
+            with suppress(OthersAsk):
+                return dict(await self._rpc.query(workflow, "events", within=ANSWER_WITHIN))
+            await asyncio.sleep(random.uniform(0.05, 0.2))
+        raise Unanswered("Others ask the same.")
+
+    # Looking
+
+    async def _keep_probing(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - what shows is that the last look is long ago
+                _log.exception("the control plane could not be looked at")
+            await asyncio.sleep(LOOK_EVERY * random.uniform(0.8, 1.0))
+
+    async def look(self) -> None:
+        """Look once, and tell the workflow what has changed."""
+        polls, newest = await asyncio.gather(self._polls(), self._answered())
+        now = datetime.now(UTC)
+        self._facts = polls._replace(at=now)
+        probe = Probe(at=now, **self._findings(self._facts, now))
+        known = self._unsent[-1] if self._unsent else newest or self._known
+        if cluster.is_news(known, probe):
+            self._unsent.append(probe)
+        if self._facts.trouble is None:
+            await self._tell()
+
+    async def _polls(self) -> _Facts:
+        now = datetime.now(UTC)
+        kinds = TaskQueueType
+        try:
+            compiler, runner = await asyncio.gather(
+                self._rpc.last_poll(temporal.EFFECTS, kinds.TASK_QUEUE_TYPE_ACTIVITY),
+                self._rpc.last_poll(temporal.PIPELINES, kinds.TASK_QUEUE_TYPE_WORKFLOW),
+            )
+        except TemporalUnavailable as away:
+            return _Facts(now, away.message, None, None)
+        return _Facts(now, None, compiler, runner)
+
+    async def _answered(self) -> Probe | None:
+        """Have a workflow task done; what the workflow knows is the answer."""
+        try:
+            answer = await self._ask_newest()
+        except (Unanswered, OthersAsk, NoSuchWorkflow, RPCError, RuntimeError):
+            return None
+        self._finished = datetime.now(UTC)
+        return None if answer is None else Probe.model_validate(answer)
+
+    async def _ask_newest(self) -> dict[str, Any] | None:
+        answer: dict[str, Any] | None
+        try:
+            answer = await self._rpc.query(temporal.CLUSTER, "newest", within=ANSWER_WITHIN)
+        except NoSuchWorkflow:
+            await self._client.start_workflow(
+                ClusterWorkflow.run,
+                ClusterHistory().encoded(),
+                id=temporal.CLUSTER,
+                task_queue=temporal.PIPELINES,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                rpc_timeout=timedelta(seconds=ANSWER_WITHIN),
+                static_summary="health of the control plane",
+            )
+            answer = await self._rpc.query(temporal.CLUSTER, "newest", within=ANSWER_WITHIN)
+        return answer
+
+    async def _tell(self) -> None:
+        while self._unsent:
+            probe = self._unsent[0]
+            try:
+                message = probe.model_dump(mode="json")
+                await self._rpc.signal(temporal.CLUSTER, "probed", message, str(uuid4()))
+            except (Refusal, NoSuchWorkflow) as trouble:
+                _log.warning("health not told", error=str(trouble))
+                return
+            self._unsent.popleft()
+            self._known = probe
+
+
+def _polled(job: str, queue: str, seen: datetime | None, now: datetime) -> Finding:
+    if seen is None:
+        return Finding(
+            healthy=False,
+            self_info=f"No worker has asked the queue '{queue}' for tasks in the last minutes.",
+        )
+    words = f"A worker asked the queue '{queue}' for tasks {_ago(seen, now)}."
+    if now - seen > SEEN_WITHIN:
+        return Finding(healthy=False, self_info=f"No worker is there to {job}. {words}")
+    return Finding(healthy=True, self_info=words)
+
+
+def _finished(finished: datetime | None, now: datetime, polled: str) -> Finding:
+    if finished is None:
+        return Finding(healthy=False, self_info=f"No workflow task has been finished yet. {polled}")
+    healthy = now - finished <= FINISHED_WITHIN
+    return Finding(
+        healthy=healthy, self_info=f"The last workflow task was finished {_ago(finished, now)}. {polled}"
+    )
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    return f"{max((now - then).total_seconds(), 0):.1f} s ago"

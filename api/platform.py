@@ -1,7 +1,6 @@
 """What clients ask about the platform itself (contract §6.1)."""
 
 import platform
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,9 +8,8 @@ from starlette.responses import JSONResponse, Response
 
 import sluicegate
 from api.backend import Behind
-from api.errors import RETRY_AFTER
 from api.parse import Tenant
-from api.shapes import ClusterHealth, Configuration, Health, Session
+from api.shapes import Configuration, Health, Session
 from sluicegate.errors import TemporalUnavailable
 from sluicegate.protocol import PLATFORM_VERSION
 
@@ -56,18 +54,6 @@ async def config(tenant: Tenant, backend: Behind) -> Response:
 async def session(tenant: Tenant) -> Response:
     """Tell who the caller is."""
     return JSONResponse({"tenant_id": tenant, "tenant_name": "default", "role": "admin", "memberships": []})
-
-
-@router.get(
-    "/v0/cluster_healthz",
-    response_model=ClusterHealth,
-    responses={503: {"model": ClusterHealth, "description": "A part is not healthy."}},
-)
-async def cluster_healthz(tenant: Tenant, backend: Behind) -> Response:
-    """Tell whether all parts of the control plane are alive."""
-    shown = await backend.health.cluster(datetime.now(UTC))
-    healthy = shown["all_healthy"]
-    return JSONResponse(shown, 200 if healthy else 503, headers={} if healthy else RETRY_AFTER)
 
 
 def _configuration(features: frozenset[str]) -> dict[str, Any]:

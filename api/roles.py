@@ -32,6 +32,7 @@ _LEAST = {
     ("GET", f"{_P}/dataflow_graph"): Role.READ,
     ("GET", f"{_P}/events"): Role.READ,
     ("GET", f"{_P}/events/{{event_id}}"): Role.READ,
+    ("GET", f"{_P}/events/{{event_id}}/cause"): Role.READ,
     ("GET", f"{_P}/heap_profile"): Role.READ,
     ("GET", f"{_P}/logs"): Role.READ,
     ("GET", f"{_P}/metrics"): Role.READ,

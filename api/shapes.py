@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from sluicegate.lifecycle.status import (
     BootstrapPolicy,
@@ -181,24 +181,6 @@ class Health(BaseModel):
     """Whether the front end can reach Temporal."""
 
     status: str
-
-
-class ServiceHealth(BaseModel):
-    """One part of the control plane."""
-
-    healthy: StrictBool
-    message: str
-    unchanged_since: Timestamp
-    checked_at: Timestamp
-
-
-class ClusterHealth(BaseModel):
-    """The whole control plane."""
-
-    all_healthy: StrictBool
-    api: ServiceHealth
-    compiler: ServiceHealth
-    runner: ServiceHealth
 
 
 class BuildInfo(BaseModel):

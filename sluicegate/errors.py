@@ -193,6 +193,16 @@ class NoPipelineMonitorEventsAvailable(Refusal):
     """There is no event of the pipeline yet."""
 
 
+class UnknownClusterMonitorEvent(Refusal):
+    """There is no event of the control plane with the id {event_id}; the newest are kept."""
+
+    keys = ("event_id",)
+
+
+class NoClusterMonitorEventsAvailable(Refusal):
+    """Nobody has looked at the control plane yet; ask again in a few seconds."""
+
+
 class DuplicateName(Refusal):
     """An entity of this name exists already."""
 

@@ -42,6 +42,9 @@ SEARCH_ATTRIBUTES = (TENANT, NAME, STATUS, DESIRED_STATUS, PROGRAM_STATUS)
 MEMO = "pipeline"
 """Key of the memo that carries the projection."""
 
+CLUSTER = "cluster"
+"""Id of the workflow that keeps what was found of the control plane's health."""
+
 RETENTION = timedelta(days=7)
 
 DEV_SERVER_CONFIG: Mapping[str, str] = {

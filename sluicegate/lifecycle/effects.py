@@ -148,7 +148,7 @@ class Readopt(Value):
     generation: int
 
 
-Signal = TypeVar("Signal", Observed, Readopt)
+Signal = TypeVar("Signal", bound=Value)
 
 
 def read(model: type[Signal], given: list[Any]) -> Signal | None:

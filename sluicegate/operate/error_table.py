@@ -8,6 +8,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from api.app import create_app
@@ -96,4 +97,4 @@ def _surfaces(document: dict[str, Any]) -> defaultdict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    Path(sys.argv[1]).write_text(table())

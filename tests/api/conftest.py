@@ -39,8 +39,7 @@ from sluicegate.lifecycle.effects import (
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed
 from sluicegate.settings import LOGS, RUNTIME, Settings
-from workflows.cleanup import CleanupWorkflow
-from workflows.pipeline import PipelineWorkflow
+from worker import WORKFLOWS
 
 Eventually = Callable[..., Awaitable[Any]]
 BAD_PROGRAM = "this is not SQL"
@@ -352,7 +351,7 @@ async def working(client: Client, address: str) -> AsyncIterator[None]:
         (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
     ]
     async with AsyncExitStack() as workers:
-        decider = Worker(client, task_queue=temporal.PIPELINES, workflows=[PipelineWorkflow, CleanupWorkflow])
+        decider = Worker(client, task_queue=temporal.PIPELINES, workflows=WORKFLOWS)
         await workers.enter_async_context(decider)
         for queue, activities in queues:
             await workers.enter_async_context(Worker(client, task_queue=queue, activities=activities))

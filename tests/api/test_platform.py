@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from api.shapes import ClusterHealth, Configuration
+from api.shapes import Configuration
 from sluicegate import temporal
 
 ROUTES = [
@@ -38,6 +38,8 @@ ROUTES = [
     "POST /v0/pipelines/p/start_compaction",
     "POST /v0/pipelines/p/clock/advance",
     "GET /v0/pipelines/p/events",
+    "GET /v0/cluster/events",
+    "GET /v0/cluster/events/latest",
     "GET /v0/pipelines/p/events/latest",
     "GET /v0/pipelines/p/events/latest/cause",
 ]
@@ -92,30 +94,6 @@ async def test_configuration(api_offline: httpx.AsyncClient) -> None:
         "role": "admin",
         "memberships": [],
     }
-
-
-async def test_the_cluster_is_healthy(api_worker: None, api: httpx.AsyncClient, eventually: Any) -> None:
-    async def healthy() -> dict[str, Any] | None:
-        answer = await api.get("/v0/cluster_healthz")
-        return dict(answer.json()) if answer.status_code == 200 else None
-
-    shown = await eventually(healthy)
-    assert shown["all_healthy"] is True
-    ClusterHealth.model_validate(shown)
-
-
-async def test_the_cluster_while_temporal_is_away(api_offline: httpx.AsyncClient) -> None:
-    answer = await api_offline.get("/v0/cluster_healthz")
-    assert answer.status_code == 503
-    shown = answer.json()
-    assert shown["api"]["healthy"] is True
-    assert (shown["all_healthy"], shown["compiler"]["healthy"], shown["runner"]["healthy"]) == (
-        False,
-        False,
-        False,
-    )
-    again = (await api_offline.get("/v0/cluster_healthz")).json()
-    assert again["runner"]["unchanged_since"] == shown["runner"]["unchanged_since"]
 
 
 async def test_the_bare_address_shows_what_there_is(api_offline: httpx.AsyncClient) -> None:

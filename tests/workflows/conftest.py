@@ -37,7 +37,7 @@ from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.state import Ask, State
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed
-from workflows.cleanup import CleanupWorkflow
+from worker import WORKFLOWS
 from workflows.pipeline import PipelineWorkflow, search_attributes
 
 GOOD = CompileOutcome(
@@ -274,7 +274,7 @@ async def decider(temporal_server: WorkflowEnvironment) -> AsyncIterator[None]:
     async with Worker(
         temporal_server.client,
         task_queue=temporal.PIPELINES,
-        workflows=[PipelineWorkflow, CleanupWorkflow],
+        workflows=WORKFLOWS,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     ):
         yield

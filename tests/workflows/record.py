@@ -17,6 +17,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from sluicegate import __version__, temporal
+from tests.workflows.test_cluster import begin, tell
+from workflows.cluster import ClusterWorkflow
 
 FOLDER = Path(__file__).parent / "histories" / f"v{__version__}"
 Eventually = Callable[..., Awaitable[Any]]
@@ -42,10 +44,13 @@ async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironme
 
 
 async def _save(subject: Any, scenario: str, run_id: str | None = None) -> None:
-    handle = subject.client.get_workflow_handle(subject.handle.id, run_id=run_id)
+    await _write(subject.client.get_workflow_handle(subject.handle.id, run_id=run_id), scenario)
+
+
+async def _write(handle: Any, scenario: str) -> None:
     history = (await handle.fetch_history()).to_json_dict()
-    recorded = json.dumps({"workflow_id": subject.handle.id, "history": history}, indent=1)
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    recorded = json.dumps({"workflow_id": handle.id, "history": history}, indent=1)
+    (FOLDER / scenario).parent.mkdir(parents=True, exist_ok=True)
     # Leave out who recorded it, and where.
     anonymous = re.sub(r"\d+@[\w.-]+", "worker", recorded)
     anonymous = re.sub(r'"stackTrace": "(?:[^"\\]|\\.)*"', '"stackTrace": ""', anonymous)
@@ -146,3 +151,23 @@ async def test_activated_and_approved(create: Any, script: Any, eventually: Even
     await subject.tell("stop")
     await _reach(eventually, subject, "deployment_status", "Stopped")
     await _save(subject, "activated-and-approved")
+
+
+async def test_health_of_the_control_plane(
+    temporal_server: WorkflowEnvironment, decider: None, eventually: Eventually
+) -> None:
+    client = temporal_server.client
+    begun = await begin(client)
+    told = 0
+
+    async def renewed() -> bool:
+        nonlocal told
+        await tell(client.get_workflow_handle_for(ClusterWorkflow.run, begun.id), runner=told % 2 == 0)
+        told += 1
+        described = await client.get_workflow_handle(begun.id).describe()
+        return bool(described.run_id != begun.first_execution_run_id)
+
+    await eventually(renewed)
+    before = client.get_workflow_handle(begun.id, run_id=begun.first_execution_run_id)
+    await _write(before, "cluster/continued-before")
+    await _write(client.get_workflow_handle(begun.id), "cluster/continued-after")

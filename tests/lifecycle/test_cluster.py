@@ -1,0 +1,80 @@
+"""Which reports of the control plane's health become events, and for how long they are kept."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sluicegate.lifecycle import cluster
+from sluicegate.lifecycle.cluster import ClusterHistory, Finding, Probe
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+BRIEF = {"id", "recorded_at", "all_healthy", "api_status", "compiler_status", "runner_status"}
+DETAILS = {f"{p}_{what}" for p in ("api", "compiler", "runner") for what in ("self_info", "resources_info")}
+
+
+def probe(at: datetime, *, compiler: bool = True, runner: bool = True) -> Probe:
+    """Make a report."""
+    return Probe(
+        at=at,
+        api=Finding(healthy=True, self_info="fine"),
+        compiler=Finding(healthy=compiler, self_info=f"compiler {compiler}"),
+        runner=Finding(healthy=runner, self_info=f"runner {runner}"),
+    )
+
+
+def test_a_change_is_an_event_and_the_same_again_is_not() -> None:
+    history = ClusterHistory()
+    for number, (runner, events) in enumerate([(True, 1), (True, 1), (False, 2), (False, 2), (True, 3)]):
+        history = history.noting(probe(T0 + number * SECOND, runner=runner))
+        assert len(history.events) == events
+    assert len({event.id for event in history.events}) == 3
+
+
+def test_every_ten_minutes_an_event_says_that_it_is_still_so() -> None:
+    history = ClusterHistory().noting(probe(T0))
+    assert len(history.noting(probe(T0 + timedelta(seconds=599))).events) == 1
+    assert len(history.noting(probe(T0 + timedelta(seconds=600))).events) == 2
+
+
+def test_what_has_never_been_well_is_called_so() -> None:
+    history = ClusterHistory()
+    seen = []
+    for number, compiler in enumerate([False, True, False]):
+        history = history.noting(probe(T0 + number * SECOND, compiler=compiler))
+        seen.append(history.events[-1].brief()["compiler_status"])
+    assert seen == ["InitialUnhealthy", "Healthy", "Unhealthy"]
+
+
+def test_the_keys_are_exact() -> None:
+    [event] = ClusterHistory().noting(probe(T0, runner=False)).events
+    assert set(event.brief()) == BRIEF
+    assert set(event.whole()) == BRIEF | DETAILS
+    assert event.brief()["all_healthy"] is False
+    assert event.whole()["runner_self_info"] == "runner False"
+
+
+def test_at_most_a_thousand_are_kept_and_none_for_longer_than_72_hours() -> None:
+    history = ClusterHistory()
+    for number in range(1_100):
+        history = history.noting(probe(T0 + number * SECOND, runner=number % 2 == 0))
+    assert len(history.events) == 1_000
+    assert history.count == 1_100
+    newest = history.events[-1]
+    assert history.current(newest.probe.at)[0] == newest
+    assert history.current(T0 + cluster.KEPT_FOR + 1_098 * SECOND) == [newest, history.events[-2]]
+    later = history.noting(probe(T0 + timedelta(hours=73)))
+    assert len(later.events) == 1
+
+
+def test_a_front_end_whose_clock_is_behind_is_heard() -> None:
+    history = ClusterHistory().noting(probe(T0)).noting(probe(T0 - SECOND, runner=False))
+    assert [event.probe.at for event in history.events] == [T0, T0]
+
+
+@pytest.mark.parametrize("events", [0, 3])
+def test_it_travels(events: int) -> None:
+    history = ClusterHistory()
+    for number in range(events):
+        history = history.noting(probe(T0 + number * SECOND, runner=bool(number % 2)))
+    assert ClusterHistory.decoded(history.encoded()) == history
