@@ -18,7 +18,7 @@ from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.watch import Watches
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import effects, transitions
+from sluicegate.lifecycle import effects, restarts, transitions
 from sluicegate.lifecycle.effects import Addressed, Deployment, ProgramText
 from sluicegate.lifecycle.reconcile import Action, Effect
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
@@ -189,7 +189,7 @@ def _deployment(p: Pipeline) -> Deployment:
         name=p.name,
         deployment_id=p.deployment_id,
         program_version=p.program_version,
-        initial=p.deployment_initial,
+        initial=Initial(restarts.first_desired(p).value),
         bootstrap_policy=bootstrap.policy,
         silent_bootstrap=bootstrap.silent,
         concurrent_bootstrap=bootstrap.concurrent,

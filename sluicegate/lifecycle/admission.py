@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
+from sluicegate.lifecycle import restarts
 from sluicegate.lifecycle.commands import (
     Activate,
     Approve,
@@ -52,7 +53,8 @@ class Admitted(NamedTuple):
 
 def admit(p: Pipeline, verb: Verb, at: datetime) -> Admitted:
     """Decide one verb. Raises Refusal and then changes nothing."""
-    return _RULES[type(verb)](p, verb, at)
+    admitted = _RULES[type(verb)](p, verb, at)
+    return admitted._replace(pipeline=restarts.heeding(p, verb, admitted.pipeline))
 
 
 def _start(p: Pipeline, verb: Start, at: datetime) -> Admitted:

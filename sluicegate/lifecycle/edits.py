@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sluicegate import config, errors
-from sluicegate.lifecycle import ids
+from sluicegate.lifecycle import ids, restarts
+from sluicegate.lifecycle.policies import RestartPolicy
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import StorageStatus
 from sluicegate.lifecycle.values import Packed, Value
@@ -51,6 +52,7 @@ class Edit(Value):
     program_config: dict[str, Any] | None = None
     set_platform_version: str | None = None
     """Pretend that the pipeline was made on this platform: for tests, so in any status and for no version."""
+    restart_policy: RestartPolicy | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -138,6 +140,8 @@ def _with_metadata(p: Pipeline, edit: Edit) -> Pipeline:
         p = p.but(tags=check_tags(edit.tags))
     if edit.set_platform_version is not None:
         p = p.but(platform_version=edit.set_platform_version)
+    if edit.restart_policy is not None and edit.restart_policy != p.restart_policy:
+        p = restarts.under(p, edit.restart_policy)
     return p
 
 

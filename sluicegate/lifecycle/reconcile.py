@@ -21,7 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sluicegate import errors
-from sluicegate.lifecycle import ids, transitions
+from sluicegate.lifecycle import restarts, transitions
 from sluicegate.lifecycle.admission import SUSPEND_WITHIN
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import (
@@ -143,16 +143,24 @@ def advance(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
     if p.program_status is ProgramStatus.PENDING:
         return (p.with_program(ProgramStatus.COMPILING_SQL, at),)
     match p.resources_status:
-        case ResourcesStatus.STOPPED if p.start_wanted:
-            return _begin(p, at)
-        case ResourcesStatus.STOPPED if p.storage_status is StorageStatus.CLEARING and p.host is None:
-            return (transitions.cleared(p),)
+        case ResourcesStatus.STOPPED:
+            return _leave_stopped(p, at)
         case ResourcesStatus.PROVISIONING | ResourcesStatus.PROVISIONED if not p.start_wanted:
             return (transitions.stopping(p, None, at),)
         case ResourcesStatus.PROVISIONED:
             return _leave_provisioned(p, at)
         case ResourcesStatus.STOPPING if p.host is None:
             return (transitions.stopped(p, at),)
+    return ()
+
+
+def _leave_stopped(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
+    if p.start_wanted:
+        return _begin(p, at)
+    if restarts.due(p, at):
+        return (restarts.begun(p, at),)
+    if p.storage_status is StorageStatus.CLEARING and p.host is None:
+        return (transitions.cleared(p),)
     return ()
 
 
@@ -169,10 +177,10 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         ResourcesStatus.PROVISIONING,
         at,
         generation=generation,
-        deployment_id=ids.uuid7(at, f"{p.id}/deployment/{generation}"),
+        deployment_id=restarts.deployment_id(p, at, generation),
         deployment_error=None,
         deadline=deadline,
-        resources_status_details={"reason": "Its process is being started.", "deadline": rfc3339(deadline)},
+        resources_status_details={**restarts.provisioning_details(p), "deadline": rfc3339(deadline)},
         last_try=False,
         epoch=p.epoch + 1,
         sequence=0,
@@ -187,6 +195,8 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         timeout = {"secs": int(SUSPEND_WITHIN.total_seconds()), "nanos": 0}
         late = transitions.failure(errors.AutomatonSuspendingComputeTimeout(timeout=timeout))
         return transitions.over(p, late, at)
+    if (healthy_at := restarts.recovers_at(p)) and at >= healthy_at:
+        return (restarts.recovered(p),)
     return ()
 
 
@@ -195,6 +205,7 @@ def wake_at(p: Pipeline, at: datetime) -> datetime | None:
     times = [retry.not_before for retry in p.retries.values() if retry.not_before > at]
     if p.resources_status is ResourcesStatus.PROVISIONED and p.deadline and p.deadline > at:
         times.append(p.deadline)
+    times += [time for time in restarts.times(p) if time > at]
     return min(times, default=None)
 
 

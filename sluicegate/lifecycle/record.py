@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from sluicegate.lifecycle.effects import Failure, Host, Observation
+from sluicegate.lifecycle.policies import RestartPolicy
 from sluicegate.lifecycle.status import (
     BootstrapPolicy,
     Initial,
@@ -34,6 +35,33 @@ class Retry(Value):
     attempts: int
     not_before: Time
     reason: str
+
+
+class Restart(Value):
+    """A deployment that failed and is to be deployed again, as it was (see `restarts`)."""
+
+    initial: Initial
+    bootstrap: Bootstrap
+    deployment_id: str
+    version: int
+    """Of the pipeline when it failed; after an edit it is another deployment."""
+    told: RuntimeDesired | None = None
+    """What the process had been told last."""
+    not_before: Time | None = None
+    """When; None until the compute is gone, and while the restart is under way."""
+
+
+class Restarts(Value):
+    """What the restart policy has done and is about to do."""
+
+    next: Restart | None = None
+    attempts: int = 0
+    """Restarts since the pipeline was healthy last, the next one included."""
+    total: int = 0
+    """Restarts there have ever been."""
+    given_up: bool = False
+    """The quarantine begins when the compute is gone."""
+    quarantined_since: Time | None = None
 
 
 class Pipeline(Value):
@@ -105,6 +133,8 @@ class Pipeline(Value):
     """The deadline has passed, and the effect now in flight decides."""
     retries: dict[str, Retry] = {}
     """Effects that failed last time, by name."""
+    restart_policy: RestartPolicy = RestartPolicy()
+    restarts: Restarts = Restarts()
     fenced: bool = False
     """Born by a rename that is not finished: no effects until the old name hands over."""
 

@@ -143,6 +143,7 @@ class State(Value):
             "location": p.location,
             "logs": p.logs_host.model_dump() if p.logs_host else None,
             "overloaded": self.overloaded,
+            "restarts": p.restarts.total,
         }
 
     # Travelling

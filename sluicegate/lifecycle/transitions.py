@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
+from sluicegate.lifecycle import restarts
 from sluicegate.lifecycle.effects import (
     CompileOutcome,
     Failure,
@@ -102,7 +103,8 @@ def compiler_error(p: Pipeline) -> str:
 def remain_stopped(p: Pipeline, at: datetime) -> Pipeline:
     """Give a start up because the program does not compile; the system resets what is desired."""
     problem = errors.StartFailedDueToFailedCompilation(compiler_error=compiler_error(p))
-    reset = p.with_desired(ResourcesDesired.STOPPED, at, deployment_initial=None, bootstrap=None)
+    called_off = restarts.after(p, failure(problem))
+    reset = called_off.with_desired(ResourcesDesired.STOPPED, at, deployment_initial=None, bootstrap=None)
     return reset.with_resources(ResourcesStatus.STOPPED, at, deployment_error=failure(problem))
 
 
@@ -119,7 +121,7 @@ def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline
     """Enter Provisioned with what the process said first."""
     if p.resources_status is not ResourcesStatus.PROVISIONING:
         return ()
-    initial = RuntimeDesired(str(p.deployment_initial))
+    initial = restarts.first_desired(p)
     seen = found.observation
     first = Observation(
         runtime_status=RuntimeStatus.INITIALIZING,
@@ -127,16 +129,20 @@ def provisioned(p: Pipeline, found: Provisioned, at: datetime) -> tuple[Pipeline
         details=seen.details if seen.runtime_status is RuntimeStatus.INITIALIZING else {},
         storage_status_details=seen.storage_status_details,
     )
-    entered = p.with_resources(
-        ResourcesStatus.PROVISIONED,
-        at,
-        resources_status_details=found.details,
-        location=found.location,
-        wanted=initial,
-        steered=initial,
-        deadline=None,
-        last_try=False,
-    ).with_runtime(first, at)
+    entered = (
+        restarts.provisioned(p)
+        .with_resources(
+            ResourcesStatus.PROVISIONED,
+            at,
+            resources_status_details=found.details,
+            location=found.location,
+            wanted=initial,
+            steered=initial,
+            deadline=None,
+            last_try=False,
+        )
+        .with_runtime(first, at)
+    )
     return (entered, *observed(entered, seen, at))
 
 
@@ -236,7 +242,7 @@ def over(p: Pipeline, problem: Failure | None, at: datetime) -> tuple[Pipeline, 
     """End a deployment that the user still wants: the system resets what is desired, then stops."""
     if p.resources_status not in (ResourcesStatus.PROVISIONING, ResourcesStatus.PROVISIONED):
         return ()
-    reset = p.with_desired(ResourcesDesired.STOPPED, at)
+    reset = restarts.after(p, problem).with_desired(ResourcesDesired.STOPPED, at)
     return (reset, stopping(reset, problem, at))
 
 
@@ -263,7 +269,8 @@ def stopped(p: Pipeline, at: datetime) -> Pipeline:
     """Enter Stopped; the compute is gone."""
     if p.resources_status is not ResourcesStatus.STOPPING:
         return p
-    return p.with_resources(ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None)
+    gone = p.with_resources(ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None)
+    return restarts.resting(gone, at)
 
 
 def cleared(p: Pipeline) -> Pipeline:

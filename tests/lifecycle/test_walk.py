@@ -22,8 +22,9 @@ from hypothesis.stateful import (
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle import reconcile
 from sluicegate.lifecycle.effects import Host
+from sluicegate.lifecycle.policies import RestartPolicy
 from sluicegate.lifecycle.reconcile import Effect
-from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.record import Pipeline, Restarts
 from sluicegate.lifecycle.state import MEMO_BYTES
 from sluicegate.lifecycle.status import (
     BootstrapPolicy,
@@ -78,6 +79,11 @@ SAYINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dismiss_error", {}),
 )
 ON_HOST = {Effect.BIND, Effect.PROVISION, Effect.DEPROVISION, Effect.CLEAR_STORAGE}
+POLICIES = (
+    RestartPolicy(),
+    RestartPolicy(policy="on_failure"),
+    RestartPolicy(policy="on_failure", max_attempts=1, initial_backoff_secs=30, healthy_after_secs=30),
+)
 SYNC = {"storage": {"backend": {"name": "file", "config": {"sync": {"bucket": "b"}}}}}
 
 
@@ -98,6 +104,12 @@ def check_record(p: Pipeline) -> None:
         assert p.storage_status == "InUse"
     if p.wanted is RuntimeDesired.SUSPENDED:
         assert p.deadline is not None
+    if p.restarts.next is not None:
+        assert p.restart_policy.policy == "on_failure"
+        assert not (deployed and p.start_wanted)
+        assert p.restarts.quarantined_since is None
+        waiting = p.resources_status is ResourcesStatus.STOPPED and not p.start_wanted
+        assert (p.restarts.next.not_before is not None) is waiting
 
 
 def check_statuses(step: "Step") -> None:
@@ -143,7 +155,9 @@ def check_wishes(step: "Step") -> None:
     """Assert who may change what is wanted, and what is wrong."""
     old, new = step.old, step.new
     if new.resources_desired != old.resources_desired and new.start_wanted:
-        assert step.cause == "start"
+        restart = old.restarts.next
+        restarted = step.cause == "system" and restart and restart.not_before
+        assert step.cause == "start" or (restarted and step.at >= restarted)
     elif new.resources_desired != old.resources_desired and step.cause != "stop":
         assert step.cause == "system"
         if new.resources_status is ResourcesStatus.STOPPED:
@@ -169,19 +183,33 @@ def check_steps(world: "World") -> None:
         check_record(step.new)
 
 
+def core(p: Pipeline) -> Pipeline:
+    """Leave out what may be edited at any time."""
+    return p.but(
+        description="",
+        tags=(),
+        restart_policy=RestartPolicy(),
+        restarts=Restarts(),
+        resources_status_details=None,
+    )
+
+
 class Walk(RuleBasedStateMachine):
     """What may happen to a pipeline."""
 
     begin: ClassVar[Any]
     world: "World"
 
-    @initialize(sync=st.booleans(), past=st.sampled_from(PASTS))
-    def create(self, sync: bool, past: tuple[str, ...]) -> None:
+    @initialize(sync=st.booleans(), past=st.sampled_from(PASTS), policy=st.sampled_from(POLICIES))
+    def create(self, sync: bool, past: tuple[str, ...], policy: RestartPolicy) -> None:
         """Begin with a pipeline that has a past, in some walks one that may start in standby."""
         self.world = type(self).begin(SYNC if sync else None)
         self.receipts: dict[str, Any] = {}
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self.checked: Pipeline | None = None
+        self.halted: int | None = None
+        """The generation at the user's last stop, until a start: there must be no later one (I4)."""
+        self.world.edit(restart_policy=policy)
         for verb in past:
             self.world.cooperate()
             self.world.send(verb)
@@ -190,8 +218,12 @@ class Walk(RuleBasedStateMachine):
     def send(self, verb: str, *, turn: bool, **arguments: Any) -> None:
         """Send a verb, and perhaps have something else arrive before it is acted upon."""
         request_id = f"mine-{len(self.sent)}"
-        self.world.send(verb, request_id=request_id, **arguments)
+        refused = self.world.send(verb, request_id=request_id, **arguments)
         self.sent.append((request_id, verb, arguments))
+        if verb == "start" and not refused:
+            self.halted = None
+        elif verb == "stop" and not refused:
+            self.halted = self.world.p.generation
         if turn:
             self.world.turn()
 
@@ -243,6 +275,7 @@ class Walk(RuleBasedStateMachine):
                 ),
                 "workers": st.sampled_from((8, 2)),
                 "replace": st.booleans(),
+                "restart_policy": st.sampled_from(POLICIES),
             },
         ),
         platform=st.sampled_from(("1", "1", "2")),
@@ -260,8 +293,8 @@ class Walk(RuleBasedStateMachine):
         except Refusal:
             assert world.state == before
         else:
-            core = [world.p.but(description="", tags=()), before.pipeline.but(description="", tags=())]
-            assert (core[0] == core[1]) is (world.p.version == before.pipeline.version)
+            same = core(world.p) == core(before.pipeline)
+            assert same is (world.p.version == before.pipeline.version)
         if turn:
             world.turn()
 
@@ -320,6 +353,27 @@ class Walk(RuleBasedStateMachine):
         self.world.renew()
         self.world.turn()
 
+    @precondition(lambda self: self.world.process and self.world.p.restart_policy.policy == "on_failure")
+    @rule(
+        verb=st.sampled_from(("stop", "start", "clear", "dismiss_error")),
+        when=st.sampled_from(("before", "stopping", "waiting")),
+    )
+    def die_and_be_told(self, verb: str, when: str) -> None:
+        """The process dies, and the user says something before that is seen, or after, or in the wait."""
+        process = self.world.process
+        assert process is not None
+        if when == "before":
+            self.send(verb, turn=False, **({"force": True} if verb == "stop" else {}))
+        process.alive = False
+        for effect in (Effect.WATCH, Effect.DEPROVISION):
+            for action in [a for a in self.world.in_flight if a.effect is effect]:
+                self.world.succeed(action)
+                self.world.turn()
+            if when == "stopping" and effect is Effect.WATCH:
+                self.send(verb, turn=True)
+        if when == "waiting":
+            self.send(verb, turn=True)
+
     @rule(seconds=st.sampled_from((0.1, 1, 31, 700)))
     def pass_time(self, seconds: float) -> None:
         self.world.now += timedelta(seconds=seconds)
@@ -360,6 +414,12 @@ class Walk(RuleBasedStateMachine):
             assert wake_at or {action.effect for action in world.in_flight} - {Effect.WATCH}
 
     @invariant()
+    def nothing_but_a_start_undoes_a_stop(self) -> None:
+        if self.halted is not None:
+            assert self.world.p.generation == self.halted
+            assert self.world.p.restarts.next is None
+
+    @invariant()
     def the_memo_is_small(self) -> None:
         memo = self.world.state.projection()
         assert memo.get("overflow") or len(memo["packed"]) <= MEMO_BYTES
@@ -383,11 +443,13 @@ class Walk(RuleBasedStateMachine):
         assert world.p.fully_stopped
         assert not world.process
         assert reconcile.settled(world.p, world.now)
+        assert reconcile.wake_at(world.p, world.now) is None
 
     def fulfil_the_wish(self, world: "World") -> None:
         """Once everything works, the process does what was asked last, and the record shows it (I7)."""
         wanted = world.p.wanted
         world.cooperate()
+        assert self.halted in (None, world.p.generation)
         check_steps(world)
         assert reconcile.settled(world.p, world.now)
         if world.p.resources_status is ResourcesStatus.PROVISIONED:
