@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, Response
 import sluicegate
 from api.backend import Behind
 from api.parse import Tenant
-from api.shapes import Configuration, Health, Session
+from api.shapes import Configuration, Demo, Health, Session
+from sluicegate.demos import demos
 from sluicegate.errors import TemporalUnavailable
 from sluicegate.protocol import PLATFORM_VERSION
 
@@ -48,6 +49,12 @@ async def authentication() -> Response:
 async def config(tenant: Tenant, backend: Behind) -> Response:
     """Describe the installation."""
     return JSONResponse(_configuration(backend.features))
+
+
+@router.get("/v0/config/demos", response_model=list[Demo])
+async def config_demos(tenant: Tenant) -> Response:
+    """List programs to begin with."""
+    return JSONResponse(list(demos()))
 
 
 @router.get("/v0/config/session", response_model=Session)

@@ -215,6 +215,17 @@ class Configuration(BaseModel):
     build_source: str
 
 
+class Demo(BaseModel):
+    """A program to begin with."""
+
+    name: str
+    title: str
+    description: str
+    program_code: str
+    udf_rust: str
+    udf_toml: str
+
+
 class Membership(BaseModel):
     """A tenant that the caller belongs to."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from api.shapes import Configuration
+from api.shapes import Configuration, Demo
 from sluicegate import temporal
 
 ROUTES = [
@@ -94,6 +94,14 @@ async def test_configuration(api_offline: httpx.AsyncClient) -> None:
         "role": "admin",
         "memberships": [],
     }
+
+
+async def test_demos(api_offline: httpx.AsyncClient) -> None:
+    shown = (await api_offline.get("/v0/config/demos")).json()
+    assert len(shown) == 3
+    for demo in shown:
+        assert set(demo) == set(Demo.model_fields)
+        assert demo["program_code"].startswith(f"-- title: {demo['title']}")
 
 
 async def test_the_bare_address_shows_what_there_is(api_offline: httpx.AsyncClient) -> None:
