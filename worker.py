@@ -29,9 +29,11 @@ from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import Settings
 from workflows.cleanup import CleanupWorkflow
 from workflows.cluster import ClusterWorkflow
+from workflows.directory import DirectoryWorkflow
 from workflows.pipeline import PipelineWorkflow
+from workflows.tenant import TenantWorkflow
 
-WORKFLOWS = (PipelineWorkflow, CleanupWorkflow, ClusterWorkflow)
+WORKFLOWS = (PipelineWorkflow, CleanupWorkflow, ClusterWorkflow, DirectoryWorkflow, TenantWorkflow)
 STICKY_TIMEOUT = timedelta(seconds=1)
 """What the pipelines of a worker that was killed wait before another one takes them."""
 DRAIN_WITHIN = timedelta(seconds=10)

@@ -19,6 +19,11 @@ def fresh(body: Any, status: int = 200, **headers: str) -> JSONResponse:
     return JSONResponse(body, status, headers={"Cache-Control": "no-cache", **headers})
 
 
+def nothing() -> Response:
+    """Answer that it is done, with no body (contract §0)."""
+    return Response(headers={"Cache-Control": "no-cache"})
+
+
 _log = structlog.get_logger()
 
 Forward = Callable[[Outgoing], Awaitable[httpx.Response]]

@@ -13,7 +13,21 @@ from starlette.responses import RedirectResponse
 from temporalio.client import Client
 
 import sluicegate
-from api import cluster, data_plane, errors, events, logs, maintenance, pipelines, platform, verbs
+from api import (
+    cluster,
+    data_plane,
+    errors,
+    events,
+    keys,
+    logs,
+    maintenance,
+    members,
+    pipelines,
+    platform,
+    tenants,
+    trusts,
+    verbs,
+)
 from api.access_log import AccessLog
 from api.auth import Guard, check_binding
 from api.backend import Backend
@@ -48,7 +62,8 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redoc_url=None,
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
-    for module in (pipelines, verbs, data_plane, maintenance, events, logs, cluster, platform):
+    lifecycle = (pipelines, verbs, data_plane, maintenance, events, logs)
+    for module in (*lifecycle, keys, members, trusts, tenants, cluster, platform):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, routes=app.routes)

@@ -15,8 +15,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.roles import OPEN
+from sluicegate.access.entries import DEFAULT_TENANT
 from sluicegate.access.roles import Role
-from sluicegate.settings import DEFAULT_TENANT, Settings
+from sluicegate.settings import Settings
 
 ANONYMOUS = "anonymous"
 _FOREIGN = {"cross-site", "same-site"}

@@ -6,6 +6,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from temporalio.client import Client
 
+from api.access import Access
 from api.gateway import Gateway
 from api.health import Health
 from api.listing import Listing
@@ -22,6 +23,8 @@ class Backend:
         """Build on a Temporal client, which may be lazy."""
         self.features: frozenset[str] = settings.unstable_features
         self.rpc = Temporal(client)
+        self.settings = settings
+        self.access = Access(self.rpc, settings)
         self.reader = Reader(self.rpc)
         self.listing = Listing(self.rpc, self.reader)
         self.gateway = Gateway(self.rpc, self.reader, self.listing, self.features)
@@ -37,6 +40,7 @@ class Backend:
     async def __aexit__(self, *_: object) -> None:
         """Close connections and call off what is out."""
         await self.health.aclose()
+        await self.access.aclose()
         await self.listing.aclose()
         await self.reader.aclose()
         await self.runtimes.aclose()

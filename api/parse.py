@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import PlainText
+from sluicegate.access.roles import Role
 from sluicegate.errors import InvalidIdempotencyKey
 
 MAX_BODY = 2 << 20
@@ -121,5 +122,12 @@ def tenant(request: Request) -> str:
     return tenant_id
 
 
+def role(request: Request) -> Role:
+    """Read what the caller may do."""
+    found: Role = request.state.role
+    return found
+
+
 Called = Annotated[Caller, Depends(caller)]
 Tenant = Annotated[str, Depends(tenant)]
+CallerRole = Annotated[Role, Depends(role)]

@@ -129,6 +129,25 @@ class Temporal:
         except WorkflowAlreadyStartedError as taken:
             raise AlreadyThere from taken
 
+    async def ensure(
+        self, kind: str, workflow_id: str, encoded: dict[str, Any], memo: dict[str, Any]
+    ) -> None:
+        """Start the workflow of directory or tenant unless it is there."""
+
+        async def call(left: timedelta) -> None:
+            await self._client.start_workflow(
+                kind,
+                encoded,
+                id=workflow_id,
+                task_queue=temporal.PIPELINES,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                memo={temporal.ACCESS_MEMO: memo},
+                rpc_timeout=left,
+            )
+
+        await self._patiently(call, WRITE_WITHIN)
+
     async def signal(self, workflow_id: str, name: str, message: dict[str, Any], request_id: str) -> None:
         """Send a signal, once however often it is repeated; when this returns it is durable.
 
@@ -211,7 +230,7 @@ class Temporal:
         values = await converter.decode(outcome.success.payloads)
         return values[0] if values else None
 
-    async def describe(self, workflow_id: str) -> dict[str, Any]:
+    async def describe(self, workflow_id: str, memo: str = temporal.MEMO) -> dict[str, Any]:
         """Read the memo of an open workflow, without any worker. Raises NoSuchWorkflow."""
         request = DescribeWorkflowExecutionRequest(
             namespace=self._namespace, execution=WorkflowExecution(workflow_id=workflow_id)
@@ -221,9 +240,9 @@ class Temporal:
         )
         info = answer.workflow_execution_info
         closed = info.status not in _OPEN
-        if closed or temporal.MEMO not in info.memo.fields:
+        if closed or memo not in info.memo.fields:
             raise NoSuchWorkflow
-        return await self._memo(info)
+        return await self._memo(info, memo)
 
     async def memos(self, query: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Read ids and memos of all workflows that visibility finds."""
@@ -231,7 +250,7 @@ class Temporal:
         while True:
             for info in page.executions:
                 if temporal.MEMO in info.memo.fields:
-                    yield info.execution.workflow_id, await self._memo(info)
+                    yield info.execution.workflow_id, await self._memo(info, temporal.MEMO)
             if not page.next_page_token:
                 return
             page = await self._page(query, page.next_page_token)
@@ -255,8 +274,8 @@ class Temporal:
         polls = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
         return max(polls, default=None)
 
-    async def _memo(self, info: WorkflowExecutionInfo) -> dict[str, Any]:
-        [memo] = await self._client.data_converter.decode([info.memo.fields[temporal.MEMO]])
+    async def _memo(self, info: WorkflowExecutionInfo, key: str) -> dict[str, Any]:
+        [memo] = await self._client.data_converter.decode([info.memo.fields[key]])
         return dict(memo)
 
     async def _encoded(self, *values: Any) -> Payloads:

@@ -151,6 +151,18 @@ class MessageNotUnderstood(Refusal):
     keys = ("reason",)
 
 
+class EmptyOidcTrustField(Refusal):
+    """The field {field} of an OIDC trust may not be empty."""
+
+    keys = ("field",)
+
+
+class InvalidOidcIssuerUrl(Refusal):
+    """The issuer is not usable: {reason}."""
+
+    keys = ("issuer", "reason")
+
+
 class UnsupportedPipelineAction(Refusal):
     """The action {action} is not supported: {reason}."""
 
@@ -203,6 +215,43 @@ class NoClusterMonitorEventsAvailable(Refusal):
     """Nobody has looked at the control plane yet; ask again in a few seconds."""
 
 
+class UnknownTenant(Refusal):
+    """There is no tenant with the id {tenant_id}."""
+
+    keys = ("tenant_id",)
+
+
+class UnknownTenantName(Refusal):
+    """There is no tenant named '{name}'."""
+
+    keys = ("name",)
+
+
+class UnknownApiKey(Refusal):
+    """There is no API key named '{name}'."""
+
+    keys = ("name",)
+
+
+class UnknownOidcTrust(Refusal):
+    """There is no OIDC trust named '{name}'."""
+
+    keys = ("name",)
+
+
+class UnknownUser(Refusal):
+    """The tenant has no member with the id {user_id}."""
+
+    keys = ("user_id",)
+
+
+class TenantNotEmpty(Refusal):
+    """The tenant {tenant_id} still has {pipelines} pipelines, {api_keys} API keys and {oidc_trusts} OIDC
+    trusts; delete them first."""
+
+    keys = ("tenant_id", "pipelines", "api_keys", "oidc_trusts")
+
+
 class DuplicateName(Refusal):
     """An entity of this name exists already."""
 
@@ -225,6 +274,20 @@ class InsufficientPermissions(Refusal):
     """This takes the role {required}; yours is {actual}."""
 
     keys = ("required", "actual")
+
+
+class RoleExceedsCreator(Refusal):
+    """The role {requested} is above your own, {creator}."""
+
+    keys = ("requested", "creator")
+
+
+class OwnerAdminNotMintableAsApiKey(Refusal):
+    """An API key may have the role read or write; administrators and owners log in."""
+
+
+class OwnerRoleNotAssignable(Refusal):
+    """The role owner belongs to the installation and cannot be given within a tenant."""
 
 
 # Admission: what the state of the pipeline forbids
@@ -410,6 +473,12 @@ class PipelineInteractionInvalidResponse(Refusal):
 
 
 # Service: the control plane itself cannot answer now
+
+
+class LimitReached(Refusal):
+    """There are {maximum} {what} already, and no room for more."""
+
+    keys = ("what", "maximum")
 
 
 class Overloaded(Refusal):

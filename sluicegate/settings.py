@@ -10,11 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-DEFAULT_TENANT = "00000000-0000-0000-0000-000000000000"
-"""The tenant of everybody while authentication is off (contract §6.3)."""
+from sluicegate.access.entries import MANUAL
+
+
+class OwnerTrust(BaseModel):
+    """Tokens of an issuer whose bearers are owners: `*` in subject and audience stands for any characters."""
+
+    issuer: str
+    subject: str
+    audience: str | None = None
 
 
 class Settings(BaseSettings):
@@ -29,6 +36,14 @@ class Settings(BaseSettings):
     temporal_ui_port: int = Field(8233, ge=0, lt=65536, description="Port of its web pages.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Comma-separated keys; a request must carry one as `Authorization: Bearer <key>`."
+    )
+    owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated people who own the installation: a verified email address, a subject,"
+        " or `<issuer> <subject>`.",
+    )
+    owner_trusts: tuple[OwnerTrust, ...] = Field(
+        (), description='JSON list of {"issuer", "subject", "audience"?} whose tokens are owners.'
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
@@ -57,7 +72,9 @@ class Settings(BaseSettings):
     max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
 
-    @field_validator("api_keys", "allowed_hosts", "worker_roles", "unstable_features", mode="before")
+    @field_validator(
+        "api_keys", "owners", "allowed_hosts", "worker_roles", "unstable_features", mode="before"
+    )
     @classmethod
     def _comma_separated(cls, raw: object) -> object:
         return tuple(part.strip() for part in raw.split(",") if part.strip()) if isinstance(raw, str) else raw
@@ -84,6 +101,16 @@ class Settings(BaseSettings):
     def auth_required(self) -> bool:
         """Whether callers must bring a key."""
         return bool(self.api_keys)
+
+    @property
+    def operator_keys(self) -> tuple[SecretStr, ...]:
+        """The keys of the default tenant that the settings have."""
+        return self.api_keys
+
+    @property
+    def login_provider(self) -> str:
+        """The issuer by which people log in; what is made while there is none is made by hand."""
+        return MANUAL
 
     @property
     def binds_loopback(self) -> bool:

@@ -1,6 +1,7 @@
 """How everybody speaks to Temporal: one plugin for client, worker and replayer; ids, queues, attributes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import StorageDriverStoreContext
 from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
@@ -24,6 +26,8 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
+
+from sluicegate.errors import Refusal
 
 PIPELINES = "pipelines"
 """Task queue of workflow tasks."""
@@ -41,6 +45,10 @@ SEARCH_ATTRIBUTES = (TENANT, NAME, STATUS, DESIRED_STATUS, PROGRAM_STATUS)
 
 MEMO = "pipeline"
 """Key of the memo that carries the projection."""
+ACCESS_MEMO = "access"
+"""Key of the memo of directory and tenants."""
+DIRECTORY = "directory"
+"""Id of the workflow that knows which tenants there are."""
 
 CLUSTER = "cluster"
 """Id of the workflow that keeps what was found of the control plane's health."""
@@ -74,6 +82,22 @@ def pipeline_workflow_id(tenant_id: str, name: str) -> str:
 def cleanup_workflow_id(pipeline_id: str) -> str:
     """Name the workflow that removes what a deleted pipeline left."""
     return f"cleanup/{pipeline_id}"
+
+
+def tenant_workflow_id(tenant_id: str) -> str:
+    """Name the workflow of a tenant."""
+    return f"tenant/{tenant_id}"
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn a refusal into the failure of an update; any other exception would wedge the workflow."""
+    try:
+        yield
+    except Refusal as refused:
+        raise ApplicationError(
+            refused.message, refused.details, type=refused.error_code, non_retryable=True
+        ) from None
 
 
 class _AnyArguments(WorkflowInboundInterceptor):
@@ -129,7 +153,7 @@ async def connect(*, lazy: bool = False) -> Client:
     """Connect as the `TEMPORAL_…` variables say; lazily where the server may still be away."""
     config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
     config.setdefault("target_host", "127.0.0.1:7233")
-    limits = PayloadLimitsConfig(memo_warn_size=6 * 1024)
+    limits = PayloadLimitsConfig(memo_warn_size=40 * 1024)
     return await Client.connect(
         **config,
         plugins=[PLUGIN],

@@ -11,8 +11,6 @@ whatever is in flight. Nothing here decides what a pipeline may do: that is `slu
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -28,7 +26,6 @@ from temporalio.exceptions import (
 
 from activities import calls
 from sluicegate import errors, temporal
-from sluicegate.errors import Refusal
 from sluicegate.lifecycle import commands, edits, effects, reconcile, state, transitions, views
 from sluicegate.lifecycle.edits import Edit, Removal
 from sluicegate.lifecycle.effects import Observed, Readopt, Remains
@@ -271,7 +268,7 @@ class PipelineWorkflow:
     @workflow.update(description="Change the pipeline; answers with all of it.")
     async def edit(self, edit: Edit) -> Packed:
         """Apply an edit once and answer with `views.info`. Refuses as `edits.apply` does."""
-        with _refusing():
+        with temporal.refusing():
             edited = self._state.editing(edit, workflow.now())
             if edited.pipeline.name != self._state.pipeline.name:
                 await self._rename(edited)
@@ -282,7 +279,7 @@ class PipelineWorkflow:
 
     @edit.validator
     def _may_edit(self, edit: Edit) -> None:
-        with _refusing():
+        with temporal.refusing():
             self._open()
             self._state.editing(edit, workflow.now())
 
@@ -290,14 +287,14 @@ class PipelineWorkflow:
     async def delete(self, removal: Removal) -> None:
         """Close this workflow in the task that answers, so that the name is free by then; what the
         pipeline left is removed by a workflow of its own (I6)."""
-        with _refusing():
+        with temporal.refusing():
             edits.check_delete(self._state.pipeline)
         self._awake = self._closing = True
         await _leave_cleanup(self._state.pipeline)
 
     @delete.validator
     def _may_delete(self, removal: Removal) -> None:
-        with _refusing():
+        with temporal.refusing():
             self._open()
             edits.check_delete(self._state.pipeline)
 
@@ -350,17 +347,6 @@ def search_attributes(p: Pipeline) -> list[SearchAttributePair[str]]:
         SearchAttributePair(temporal.DESIRED_STATUS, p.deployment_desired_status),
         SearchAttributePair(temporal.PROGRAM_STATUS, p.program_status.value),
     ]
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Turn a refusal into the failure of an update; any other exception would wedge the workflow."""
-    try:
-        yield
-    except Refusal as refused:
-        raise ApplicationError(
-            refused.message, refused.details, type=refused.error_code, non_retryable=True
-        ) from None
 
 
 async def _leave_cleanup(p: Pipeline) -> None:

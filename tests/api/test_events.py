@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from api.rpc import Temporal
+from sluicegate.access.entries import DEFAULT_TENANT
 from sluicegate.lifecycle import ids, record
 from sluicegate.lifecycle.journal import SYSTEM, Journal
 from sluicegate.lifecycle.state import State
 from sluicegate.lifecycle.values import Packed
-from sluicegate.settings import DEFAULT_TENANT
 
 BRIEF = {
     "event_id",

@@ -17,6 +17,7 @@ from uuid import uuid4
 from api.descriptors import descriptor
 from api.rpc import Temporal
 from api.shapes import NewPipeline
+from sluicegate.access.entries import DEFAULT_TENANT
 from sluicegate.lifecycle import ids, record
 from sluicegate.lifecycle.effects import Observation
 from sluicegate.lifecycle.journal import Cause
@@ -30,7 +31,6 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
 )
 from sluicegate.protocol import PLATFORM_VERSION
-from sluicegate.settings import DEFAULT_TENANT
 from tests.conformance.plane import Plane
 from tests.conftest import eventually
 

@@ -17,7 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from api.gateway import RECORDED
 from sluicegate import temporal
-from sluicegate.settings import DEFAULT_TENANT
+from sluicegate.access.entries import DEFAULT_TENANT
 
 SOURCE = Path(__file__).parents[2]
 STARTS = 200

@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from sluicegate import temporal
-from sluicegate.settings import DEFAULT_TENANT
+from sluicegate.access.entries import DEFAULT_TENANT
 
 IDLE_FOR = float(os.environ.get("IDLE_SECONDS", "300"))
 
