@@ -63,7 +63,8 @@ class Plane:
         """Make a call such as `POST start?initial=paused` on a pipeline, as the official client does: with a
         content type even where there is no body."""
         method, _, path = call.partition(" ")
-        target = path if path.startswith("/") else f"/v0/pipelines/{name}/{path}".rstrip("/")
+        below = path if path.startswith("?") else f"/{path}".rstrip("/")
+        target = path if path.startswith("/") else f"/v0/pipelines/{name}{below}"
         content = b"" if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         return await self.http.request(method, target, content=content, headers=headers)

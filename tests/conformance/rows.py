@@ -8,11 +8,15 @@ Several states or calls in a cell, separated by `;`, are as many cases. In a cel
 
 * *state* is one of `states.STATES`,
 * *call* is method and path below the pipeline (or an absolute path), then a JSON body,
-* *answer* is the status, then what is said: an error code, the body as JSON, `text`, `empty`, or `info`
-  for the whole pipeline; then, after a comma, the headers, `no Retry-After` among them,
-* *details* are those of the error as JSON, where `NAME` is the pipeline's name and `…` stands for anything,
-* *then* is what the pipeline shows afterwards: `unchanged`, or values of its keys; `told …` is what its
-  process is told. A refusal always leaves it unchanged.
+* *answer* is the status, then what is said: an error code, some keys of the body (or all of it where it is a
+  text) as JSON, `text`, `empty`, `info` for the pipeline, `list` for a list with it; then, after a comma,
+  the headers, `no Retry-After` among them,
+* *details* are those of the error as JSON,
+* *then* is what becomes of the pipeline: it is `unchanged`, `gone`, `renamed …`, shows values of its keys in
+  the end, or `only` these have changed; `told …` is what its process is told. A refusal leaves it unchanged.
+
+In bodies, details and the rest, `NAME` is the name of the pipeline, `TAKEN` that of another one, `…` stands
+for any text, and `{{"x"*3}}` for `"xxx"`.
 """
 
 import json
@@ -24,6 +28,10 @@ from typing import Any
 FOLDER = Path(__file__).parent
 _COLUMNS = ["state", "call", "answer", "details", "then"]
 _ANY = "…"
+_NEXT_CALL = re.compile(r";\s+(?=(?:GET|POST|PUT|PATCH|DELETE)\b)")
+_NEXT_PART = re.compile(r",\s+(?=[a-z_.]+=|told |unchanged|gone|renamed |only )")
+_OWN = re.compile(r"(?<![A-Z])NAME")
+_REPEATED = re.compile(r"\{\{(.+?)\*(\d+)\}\}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Case:
     @property
     def changes(self) -> bool:
         """Whether the pipeline is another one afterwards, so that no other case can have it."""
-        return not self.answer.is_refusal and "unchanged" not in self.then
+        return not self.answer.is_refusal and then(self.then).word not in ("unchanged", "only")
 
 
 def cases(*names: str) -> tuple[Case, ...]:
@@ -106,7 +114,7 @@ def _expanded(paragraph: str, row: str, about: str, cells: list[str]) -> list[Ca
         raise ValueError(f"{paragraph} row {row}: say what the pipeline shows then")
     made = []
     for state in states.split(";"):
-        for call in calls.split(";"):
+        for call in _NEXT_CALL.split(calls):
             target, brace, body = call.strip().partition(" {")
             made.append(
                 Case(
@@ -136,7 +144,7 @@ def _answer(cell: str, details: str) -> Answer:
 def matches(pattern: Any, found: Any) -> bool:
     """Whether a JSON value is as a table has it; `…` in a text stands for anything there."""
     if isinstance(pattern, dict) and isinstance(found, dict):
-        return list(pattern) == list(found) and all(matches(pattern[key], found[key]) for key in pattern)
+        return pattern.keys() == found.keys() and all(matches(pattern[key], found[key]) for key in pattern)
     if isinstance(pattern, str) and _ANY in pattern:
         parts = [re.escape(part) for part in pattern.split(_ANY)]
         text = found if isinstance(found, str) else json.dumps(found)
@@ -144,17 +152,48 @@ def matches(pattern: Any, found: Any) -> bool:
     return type(pattern) is type(found) and bool(pattern == found)
 
 
-def values(then: str) -> tuple[dict[str, Any], list[str]]:
-    """Split the last cell into the values that the pipeline shows and what its process is told."""
-    shown: dict[str, Any] = {}
+def filled(text: str, name: str, taken: str) -> str:
+    """Put names and repetitions into a cell."""
+    named = _OWN.sub(name, text).replace("TAKEN", taken)
+    return _REPEATED.sub(lambda m: json.dumps(json.loads(m[1]) * int(m[2]), ensure_ascii=False), named)
+
+
+@dataclass(frozen=True)
+class Then:
+    """What becomes of a pipeline."""
+
+    word: str
+    """`unchanged`, `only`, `gone`, `renamed` or `shows`."""
+    values: dict[str, Any]
+    told: tuple[str, ...] = ()
+    name: str = ""
+
+
+def then(cell: str) -> Then:
+    """Read the last cell."""
+    word, name = "shows" if cell else "unchanged", ""
+    values: dict[str, Any] = {}
     told: list[str] = []
-    for part in filter(None, (part.strip() for part in then.split(","))):
+    for part in filter(None, _NEXT_PART.split(cell)):
         if part.startswith("told "):
             told.append(part.removeprefix("told "))
-        elif part != "unchanged":
-            key, _, value = part.partition("=")
-            shown[key] = _literal(value)
-    return shown, told
+        elif part in ("unchanged", "gone"):
+            word = part
+        elif part.startswith("renamed "):
+            word, name = "renamed", part.removeprefix("renamed ")
+        else:
+            word = "only" if part.startswith("only ") else word
+            key, _, value = part.removeprefix("only ").partition("=")
+            values[key] = _literal(value)
+    return Then(word, values, tuple(told), name)
+
+
+def at(shown: dict[str, Any], path: str) -> Any:
+    """The value at a dotted path."""
+    found: Any = shown
+    for key in path.split("."):
+        found = found[key]
+    return found
 
 
 def _literal(word: str) -> Any:

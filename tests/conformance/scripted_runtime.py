@@ -145,7 +145,7 @@ def serve(process: Process, token: str, wait: Callable[[float], bool]) -> None:
     fresh.write_text(str(server.server_address[1]))
     fresh.rename("port")
     while not process.script.get("deaf"):
-        wait(0.05)
+        wait(0.2)
     server.shutdown()
     server.server_close()
     process.note("DEAF", "", "")
@@ -167,7 +167,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     wait = threading.Event().wait
     while process.script.get("answers") is False:
-        wait(0.05)
+        wait(0.2)
     serve(process, config["auth_token"], wait)
     wait()
 

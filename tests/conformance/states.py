@@ -29,6 +29,7 @@ from sluicegate.lifecycle.status import (
     ResourcesStatus,
     RuntimeDesired,
     RuntimeStatus,
+    StorageStatus,
 )
 from sluicegate.protocol import PLATFORM_VERSION
 from tests.conformance.plane import Plane
@@ -136,6 +137,17 @@ _USED = (*_running().steps, call("POST stop?force=true"), shows(status="Stopped"
 _WRONG = {"program_code": WRONG}
 _EDIT = call("PATCH ", {"program_code": OTHER_PROGRAM})
 _AT = datetime(2025, 1, 1, tzinfo=UTC)
+_NOWHERE = {
+    "resources_status": ResourcesStatus.PROVISIONED,
+    "resources_desired": ResourcesDesired.PROVISIONED,
+    "storage_status": StorageStatus.IN_USE,
+    "deployment_initial": Initial.RUNNING,
+    "deployment_id": ids.uuid7(_AT, "nowhere"),
+    "bootstrap": record.Bootstrap(),
+    "runtime_status": RuntimeStatus.RUNNING,
+    "runtime_desired": RuntimeDesired.RUNNING,
+}
+"""Deployed, but nobody knows where."""
 
 STATES: dict[str, Recipe] = {
     "Unknown": Recipe(compiled=None),
@@ -143,16 +155,28 @@ STATES: dict[str, Recipe] = {
     "Stopped": Recipe(),
     "Stopped with sync": Recipe(body={"runtime_config": SYNC}),
     "Stopped without sync": Recipe(body={"runtime_config": NO_SYNC}),
+    "Bare": Recipe(),
+    "Configured": Recipe(
+        body={
+            "description": "a description",
+            "tags": ["one", "two"],
+            "runtime_config": {"workers": 2, "logging": "debug"},
+            "program_config": {"profile": "dev"},
+        }
+    ),
+    "Old platform": Recipe(crafted={"platform_version": "0.9.0"}),
     "Storage in use": Recipe(steps=_USED),
     "SqlError": Recipe(body=_WRONG, compiled="SqlError"),
     "SystemError": Recipe(body={"program_code": TOO_LARGE}, compiled="SystemError"),
     "RustError": Recipe(crafted={"program_status": ProgramStatus.RUST_ERROR}),
     "Stopped with error": Recipe(steps=_DIED),
+    "Cleared with error": Recipe(steps=(*_DIED, call("POST clear"), shows(storage_status="Cleared"))),
     "SqlError with error": Recipe(
         steps=(*_DIED, call("PATCH ", _WRONG), shows(program_status="SqlError")),
     ),
     # Deployed
     "Running": _running(),
+    "Bare running": _running(),
     "Paused": _running(start="POST start?initial=paused"),
     "Running with options": _running(start="POST start?bootstrap_policy=allow&silent_bootstrap=true"),
     "Paused after Running": Recipe(steps=(*_running().steps, call("POST pause"), shows(status="Paused"))),
@@ -185,17 +209,8 @@ STATES: dict[str, Recipe] = {
         body={"runtime_config": {"provisioning_timeout_secs": 600}},
         steps=(says(answers=False), _START, shows(status="Provisioning")),
     ),
-    "Nowhere": Recipe(
-        crafted={
-            "resources_status": ResourcesStatus.PROVISIONED,
-            "resources_desired": ResourcesDesired.PROVISIONED,
-            "deployment_initial": Initial.RUNNING,
-            "deployment_id": ids.uuid7(_AT, "nowhere"),
-            "bootstrap": record.Bootstrap(),
-            "runtime_status": RuntimeStatus.RUNNING,
-            "runtime_desired": RuntimeDesired.RUNNING,
-        },
-    ),
+    "Nowhere": Recipe(crafted=_NOWHERE),
+    "Old platform running": Recipe(crafted={**_NOWHERE, "platform_version": "0.9.0"}),
     # Deployed, and the process answers other calls than /status in a way of its own
     "Silent": _running({"silent": ["/stats"]}),
     "Cutting": _running({"cut": ["/stats"]}),
@@ -237,6 +252,8 @@ class Stage:
         self._rpc = rpc
         self._turns = asyncio.Semaphore(6)
         self._names: dict[tuple[str, str], str] = {}
+        self.taken = _new_name()
+        """The name of a pipeline that is in nobody's way."""
 
     async def pipeline(self, state: str, purpose: str) -> str:
         """The name of the pipeline that is in a state for a purpose. Records that are made by hand are made
@@ -249,6 +266,7 @@ class Stage:
 
     async def prepare(self, wanted: set[tuple[str, str]]) -> None:
         """Get a pipeline for each (state, purpose) as far as that goes with effects at work."""
+        await self._rpc.start(_crafted(self.taken, {}))
         await self._each(self._begin, wanted)
 
     async def hold(self, wanted: set[tuple[str, str]]) -> None:
