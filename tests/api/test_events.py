@@ -14,6 +14,8 @@ from sluicegate.lifecycle.journal import SYSTEM, Journal
 from sluicegate.lifecycle.state import State
 from sluicegate.lifecycle.values import Packed
 
+NOBODYS = "0197a000-0000-7000-8000-000000000000"
+"""An event id that no pipeline has; the same in every process that collects the tests."""
 BRIEF = {
     "event_id",
     "recorded_at",
@@ -98,8 +100,8 @@ async def test_who_and_which_request(compiled: Any) -> None:
     [
         ("events/nonsense", 400, "InvalidUuidParam", {"value", "error"}),
         ("events/nonsense/cause", 400, "InvalidUuidParam", {"value", "error"}),
-        (f"events/{uuid4()}", 404, "UnknownPipelineMonitorEvent", {"event_id"}),
-        (f"events/{uuid4()}/cause", 404, "UnknownPipelineMonitorEvent", {"event_id"}),
+        (f"events/{NOBODYS}", 404, "UnknownPipelineMonitorEvent", {"event_id"}),
+        (f"events/{NOBODYS}/cause", 404, "UnknownPipelineMonitorEvent", {"event_id"}),
     ],
 )
 async def test_refusals(compiled: Any, path: str, status: int, code: str, details: set[str]) -> None:
@@ -108,7 +110,7 @@ async def test_refusals(compiled: Any, path: str, status: int, code: str, detail
     assert set(answer.json()["details"]) == details
 
 
-@pytest.mark.parametrize("path", ["", "/latest", f"/{uuid4()}", "/latest/cause"])
+@pytest.mark.parametrize("path", ["", "/latest", f"/{NOBODYS}", "/latest/cause"])
 async def test_an_unknown_pipeline(api: httpx.AsyncClient, path: str) -> None:
     answer = await api.get(f"/v0/pipelines/nobody/events{path}")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "UnknownPipelineName")
