@@ -32,8 +32,16 @@ from workflows.cluster import ClusterWorkflow
 from workflows.directory import DirectoryWorkflow
 from workflows.pipeline import PipelineWorkflow
 from workflows.tenant import TenantWorkflow
+from workflows.validation import ValidationWorkflow
 
-WORKFLOWS = (PipelineWorkflow, CleanupWorkflow, ClusterWorkflow, DirectoryWorkflow, TenantWorkflow)
+WORKFLOWS = (
+    PipelineWorkflow,
+    CleanupWorkflow,
+    ClusterWorkflow,
+    DirectoryWorkflow,
+    TenantWorkflow,
+    ValidationWorkflow,
+)
 STICKY_TIMEOUT = timedelta(seconds=1)
 """What the pipelines of a worker that was killed wait before another one takes them."""
 DRAIN_WITHIN = timedelta(seconds=10)
@@ -136,11 +144,12 @@ def _host_workers(
 ) -> Sequence[Worker]:
     """Queues of their own, so that watches and compilations never keep a stop waiting."""
     host_id = deployments.host_id
+    compiler = Compiler()
     return (
         Worker(
             client,
             task_queue=temporal.EFFECTS,
-            activities=[Compiler().compile, deployments.bind],
+            activities=[compiler.compile, compiler.validate, deployments.bind],
             max_concurrent_activities=EFFECTS,
             graceful_shutdown_timeout=DRAIN_WITHIN,
             build_id=__version__,

@@ -56,6 +56,11 @@ class Compiler:
         outcome = CompileOutcome(program_version=program.program_version, **answer)
         return _bounded(outcome)
 
+    @activity.defn(name="validate")
+    async def validate(self, program: ProgramText) -> CompileOutcome:
+        """Compile a program that nobody will run, so without its plan. Raises as `compile` does."""
+        return (await self.compile(program)).but(plan=None)
+
     async def _run(self, program: ProgramText) -> dict[str, Any]:
         request = CompileRequest(**program.texts.json_value, program_config=program.program_config)
         child = await asyncio.create_subprocess_exec(

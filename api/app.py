@@ -26,6 +26,7 @@ from api import (
     platform,
     tenants,
     trusts,
+    validation,
     verbs,
 )
 from api.access_log import AccessLog
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
     lifecycle = (pipelines, verbs, data_plane, maintenance, events, logs)
-    for module in (*lifecycle, keys, members, trusts, tenants, cluster, platform):
+    for module in (*lifecycle, keys, members, trusts, tenants, cluster, validation, platform):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, routes=app.routes)

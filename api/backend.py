@@ -12,6 +12,7 @@ from api.health import Health
 from api.listing import Listing
 from api.reading import Reader
 from api.rpc import Temporal
+from api.validator import Validator
 from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import LOGS, RUNTIME, Settings
 
@@ -29,6 +30,7 @@ class Backend:
         self.listing = Listing(self.rpc, self.reader)
         self.gateway = Gateway(self.rpc, self.reader, self.listing, self.features)
         self.health = Health(client, self.rpc)
+        self.validator = Validator(client, self.health)
         self.runtimes = RuntimeClient(lambda deployment_id: settings.token(RUNTIME, deployment_id))
         self.hosts = RuntimeClient(lambda host_id: settings.token(LOGS, host_id))
 

@@ -22,7 +22,7 @@ NO_FEATURES: frozenset[str] = frozenset()
 
 def descriptor(new: NewPipeline, features: frozenset[str] = NO_FEATURES) -> dict[str, Any]:
     """Check a new pipeline and return the arguments of `record.created`. Raises Refusal."""
-    texts = _packed({key: getattr(new, key) or "" for key in TEXT_KEYS})
+    texts = packed({key: getattr(new, key) or "" for key in TEXT_KEYS})
     checked = {
         "texts": texts,
         "name": edits.check_name(new.name),
@@ -75,7 +75,7 @@ def change(patch: PatchPipeline, caller: Caller, features: frozenset[str] = NO_F
     Raises Refusal.
     """
     texts = {key: text for key in TEXT_KEYS if (text := getattr(patch, key)) is not None}
-    packed = _packed(texts)
+    shrunk = packed(texts)
     edit = Edit(
         request_id=caller.request_id,
         actor=caller.actor,
@@ -83,7 +83,7 @@ def change(patch: PatchPipeline, caller: Caller, features: frozenset[str] = NO_F
         name=None if patch.name is None else edits.check_name(patch.name),
         description=patch.description,
         tags=None if patch.tags is None else tuple(patch.tags),
-        texts=packed if texts else None,
+        texts=shrunk if texts else None,
         runtime_config=None if patch.runtime_config is None else config.runtime_config(patch.runtime_config),
         program_config=None
         if patch.program_config is None
@@ -102,7 +102,8 @@ def _program_config(raw: Any, features: frozenset[str]) -> dict[str, Any]:
     return checked
 
 
-def _packed(texts: dict[str, str]) -> Packed:
+def packed(texts: dict[str, str]) -> Packed:
+    """Pack the texts of a program. Raises PlainText where they are too large."""
     if sum(len(text.encode()) for text in texts.values()) > MAX_TEXT:
         raise PlainText(413, f"The program text is larger than {MAX_TEXT} bytes.")
     return Packed.of_json(texts)

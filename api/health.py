@@ -137,6 +137,15 @@ class Health:
             await asyncio.sleep(random.uniform(0.05, 0.2))
         raise Unanswered("Others ask the same.")
 
+    async def compiler_trouble(self) -> str | None:
+        """Why nobody would compile, if nobody would, asked anew. Raises TemporalUnavailable."""
+        polls, now = await self._polls(), datetime.now(UTC)
+        found = (
+            _polled("compile", temporal.EFFECTS, polls.compiler_polled, now),
+            _polled("decide", temporal.PIPELINES, polls.runner_polled, now),
+        )
+        return next((finding.self_info for finding in found if not finding.healthy), None)
+
     # Looking
 
     async def _keep_probing(self) -> None:
@@ -149,9 +158,9 @@ class Health:
 
     async def look(self) -> None:
         """Look once, and tell the workflow what has changed."""
-        polls, newest = await asyncio.gather(self._polls(), self._answered())
+        facts, newest = await asyncio.gather(self._facts_now(), self._answered())
         now = datetime.now(UTC)
-        self._facts = polls._replace(at=now)
+        self._facts = facts._replace(at=now)
         probe = Probe(at=now, **self._findings(self._facts, now))
         known = self._unsent[-1] if self._unsent else newest or self._known
         if cluster.is_news(known, probe):
@@ -159,17 +168,18 @@ class Health:
         if self._facts.trouble is None:
             await self._tell()
 
-    async def _polls(self) -> _Facts:
-        now = datetime.now(UTC)
-        kinds = TaskQueueType
+    async def _facts_now(self) -> _Facts:
         try:
-            compiler, runner = await asyncio.gather(
-                self._rpc.last_poll(temporal.EFFECTS, kinds.TASK_QUEUE_TYPE_ACTIVITY),
-                self._rpc.last_poll(temporal.PIPELINES, kinds.TASK_QUEUE_TYPE_WORKFLOW),
-            )
+            return await self._polls()
         except TemporalUnavailable as away:
-            return _Facts(now, away.message, None, None)
-        return _Facts(now, None, compiler, runner)
+            return _Facts(datetime.now(UTC), away.message, None, None)
+
+    async def _polls(self) -> _Facts:
+        compiler, runner = await asyncio.gather(
+            self._rpc.last_poll(temporal.EFFECTS, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
+            self._rpc.last_poll(temporal.PIPELINES, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
+        )
+        return _Facts(datetime.now(UTC), None, compiler, runner)
 
     async def _answered(self) -> Probe | None:
         """Have a workflow task done; what the workflow knows is the answer."""

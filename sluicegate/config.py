@@ -26,6 +26,7 @@ _FORBIDDEN_ENV = {"HOSTNAME", "RUST_LOG", "TOKIO_WORKER_THREADS"}
 _FORBIDDEN_ENV_PREFIXES = ("FELDERA_", "KUBERNETES_", "TOKIO_")
 _OFFSET = re.compile(r"[+-]([01][0-9]|2[0-3]):[0-5][0-9]")
 _RUNTIME_VERSION = re.compile(r"v[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f]{40}")
+RUNTIME_VERSION_RULE = "runtime_version must look like v1.2.3 or be a commit of 40 hexadecimal digits"
 
 
 class _Section(BaseModel):
@@ -223,10 +224,14 @@ def program_config(raw: Any) -> dict[str, Any]:
     """
     config = _validated(ProgramConfig, raw, InvalidProgramConfig)
     version = config["runtime_version"]
-    if version is not None and not _RUNTIME_VERSION.fullmatch(version):
-        text = "runtime_version must look like v1.2.3 or be a commit of 40 hexadecimal digits"
-        raise InvalidProgramConfig(value=raw, error={"DeserializationFailed": text})
+    if version is not None and not is_runtime_version(version):
+        raise InvalidProgramConfig(value=raw, error={"DeserializationFailed": RUNTIME_VERSION_RULE})
     return config
+
+
+def is_runtime_version(text: str) -> bool:
+    """Whether a text can name a runtime (contract §3.7)."""
+    return _RUNTIME_VERSION.fullmatch(text) is not None
 
 
 def allows_standby(config: dict[str, Any]) -> bool:

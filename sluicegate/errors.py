@@ -189,6 +189,12 @@ class UnknownRequest(Refusal):
     keys = ("request_id",)
 
 
+class InvalidRuntimeVersion(Refusal):
+    """The runtime version cannot be used: {error}."""
+
+    keys = ("error",)
+
+
 class InvalidUuidParam(Refusal):
     """The value '{value}' is not a UUID: {error}."""
 
@@ -493,6 +499,18 @@ class OutcomeUnknown(Refusal):
 
 class NotAnsweredYet(Refusal):
     """No worker has answered in time; the pipeline itself is not affected."""
+
+
+class CompilerUnavailable(Refusal):
+    """Nobody can compile the program at the moment: {reason}"""
+
+    keys = ("reason",)
+
+
+class CompilerTimeout(Refusal):
+    """The program was not compiled within {timeout_secs} s."""
+
+    keys = ("timeout_secs",)
 
 
 class TemporalUnavailable(Refusal):

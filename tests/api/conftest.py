@@ -21,6 +21,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.compile import Compiler
 from api.app import create_app
 from sluicegate import temporal
 from sluicegate.lifecycle.effects import (
@@ -346,7 +347,7 @@ async def working(client: Client, address: str) -> AsyncIterator[None]:
         fake.remove,
     ]
     queues: list[tuple[str, list[Any]]] = [
-        (temporal.EFFECTS, [fake.compile, fake.bind]),
+        (temporal.EFFECTS, [fake.compile, fake.bind, Compiler().validate]),
         (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),
         (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
     ]

@@ -38,6 +38,7 @@ ROUTES = [
     "POST /v0/pipelines/p/start_compaction",
     "POST /v0/pipelines/p/clock/advance",
     "GET /v0/pipelines/p/events",
+    "POST /v0/validate_program",
     "GET /v0/cluster/events",
     "GET /v0/cluster/events/latest",
     "GET /v0/pipelines/p/events/latest",
