@@ -41,4 +41,5 @@ class AccessLog:
                 status=status,
                 milliseconds=round((time.perf_counter() - began) * 1000, 1),
                 actor=scope.get("state", {}).get("actor"),
+                tenant=scope.get("state", {}).get("tenant_id"),
             )

@@ -6,7 +6,6 @@ address and port from there.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import RedirectResponse
@@ -16,6 +15,7 @@ import sluicegate
 from api import (
     cluster,
     data_plane,
+    document,
     errors,
     events,
     keys,
@@ -38,8 +38,6 @@ from sluicegate.settings import Settings
 
 _TITLE = "Sluicegate"
 _SUMMARY = "A durable control plane for SQL data pipelines."
-_NEVER = "422"
-"""FastAPI's own word for malformed requests, which are plain 400s here."""
 
 
 def create_app(settings: Settings | None = None, client: Client | None = None) -> FastAPI:
@@ -70,26 +68,10 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     app.add_middleware(Gate, routes=app.routes)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(AccessLog)
-    _document(app)
+    document.complete(app)
     return app
 
 
 def _welcome() -> RedirectResponse:
     """Show whoever opens the bare address what there is."""
     return RedirectResponse("/docs")
-
-
-def _document(app: FastAPI) -> None:
-    """Leave out of OpenAPI what is never answered."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        for path in document["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop(_NEVER, None)
-        for unused in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(unused, None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,25 +1,28 @@
-"""Who may call: API keys where settings have some; otherwise this machine only, and no web page of others.
+"""Who may call: whoever brings a credential, where settings ask for one; otherwise this machine only, and no
+web page of others.
 
-It stands before everything else. Without keys the API is for whoever sits at this machine, so a request must
-name this machine as its Host (a foreign name that resolves here is a rebinding attack) and must not come
-from a page of another origin, since a page must not be able to start a pipeline.
+It stands before everything else. Without authentication the API is for whoever sits at this machine, so a
+request must name this machine as its Host (a foreign name that resolves here is a rebinding attack) and must
+not come from a page of another origin, since a page must not be able to start a pipeline.
 """
 
-import hashlib
-import hmac
 import ipaddress
+import json
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import errors
+from api.authentication import AuthenticationFailed, Authenticator, Unauthenticated
+from api.principal import ANONYMOUS, Principal
 from api.roles import OPEN
-from sluicegate.access.entries import DEFAULT_TENANT
-from sluicegate.access.roles import Role
+from api.websocket import promote
+from sluicegate.errors import Refusal
 from sluicegate.settings import Settings
 
-ANONYMOUS = "anonymous"
+TENANT_HEADER = "Feldera-Tenant"
 _FOREIGN = {"cross-site", "same-site"}
 
 
@@ -37,49 +40,55 @@ def check_binding(settings: Settings) -> None:
 
 
 class Guard:
-    """Lets a request through with its tenant and actor, or answers it."""
+    """Lets a request through with its principal, or answers it."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         """Guard an application."""
         self._app = app
-        keys = [key.get_secret_value().encode() for key in settings.api_keys]
-        self._keys = {hashlib.sha256(key).digest(): _actor(key) for key in keys}
+        self._required = settings.auth_required
         self._hosts = {host.lower() for host in settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with `tenant_id` and `actor` in its state."""
+        """Pass the request on with `principal`, `tenant_id`, `actor` and `role` in its state."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        actor: str | None = ANONYMOUS
-        refused = None
-        if self._keys:
-            actor = self._known(headers.get("authorization", ""))
-            if actor is None and scope["path"] not in OPEN:
-                refused = Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
-        elif reason := self._foreign(scope, headers):
-            refused = PlainTextResponse(reason, 403)
-        if refused is not None:
-            await refused(scope, receive, send)
+        found = await self._authenticated(scope) if self._required else self._local(scope)
+        if isinstance(found, Response):
+            await found(scope, receive, send)
             return
-        role = Role.ADMIN if actor else None
-        scope.setdefault("state", {}).update(actor=actor or ANONYMOUS, tenant_id=DEFAULT_TENANT, role=role)
+        scope.setdefault("state", {}).update(
+            principal=found,
+            actor=found.actor,
+            tenant_id=found.tenant_id,
+            role=found.role,
+            memberships=found.memberships,
+        )
         await self._app(scope, receive, send)
 
-    def _known(self, authorization: str) -> str | None:
-        """Whose key it is; every key is compared, so that the time taken says nothing."""
-        scheme, _, credential = authorization.partition(" ")
-        given = hashlib.sha256(credential.strip().encode("latin-1", "replace")).digest()
-        found = None
-        for digest, actor in self._keys.items():
-            if hmac.compare_digest(digest, given) and scheme.lower() == "bearer":
-                found = actor
-        return found
+    async def _authenticated(self, scope: Scope) -> Principal | Response:
+        if scope["path"] in OPEN:
+            return Principal(ANONYMOUS, None, None, None)
+        promote(scope)
+        headers = Headers(scope=scope)
+        authenticator: Authenticator = scope["app"].state.backend.authenticator
+        try:
+            return await authenticator.principal(headers.get("authorization"), _wanted(headers))
+        except Unauthenticated:
+            return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+        except AuthenticationFailed as failed:
+            body = {"message": str(failed), "error_code": "AuthenticationFailed"}
+            return PlainTextResponse(json.dumps(body), 401)
+        except Refusal as refusal:
+            return errors.response(refusal)
+
+    def _local(self, scope: Scope) -> Principal | Response:
+        reason = self._foreign(scope, Headers(scope=scope))
+        return PlainTextResponse(reason, 403) if reason else Principal(ANONYMOUS)
 
     def _foreign(self, scope: Scope, headers: Headers) -> str | None:
         """Why a request without a key is not from this machine's user, if it is not."""
-        if not _local(scope.get("server")):
+        if not _on_loopback(scope.get("server")):
             return "Other machines need an API key."
         host = headers.get("host", "").lower()
         if _name(host) not in self._hosts:
@@ -92,8 +101,10 @@ class Guard:
         return None
 
 
-def _actor(key: bytes) -> str:
-    return f"key:{hashlib.sha256(key).hexdigest()[:8]}"
+def _wanted(headers: Headers) -> str | None:
+    """The tenant that a request names; names may have any letters, and headers are bytes."""
+    given = headers.get(TENANT_HEADER)
+    return given.encode("latin-1").decode(errors="replace") if given is not None else None
 
 
 def _name(host: str) -> str:
@@ -103,7 +114,7 @@ def _name(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _local(server: tuple[str, int | None] | None) -> bool:
+def _on_loopback(server: tuple[str, int | None] | None) -> bool:
     """Whether the address that was called is of this machine only, however the server was started."""
     try:
         return server is None or ipaddress.ip_address(server[0]).is_loopback

@@ -7,8 +7,11 @@ from starlette.requests import Request
 from temporalio.client import Client
 
 from api.access import Access
+from api.authentication import Authenticator
+from api.fetching import Fetcher
 from api.gateway import Gateway
 from api.health import Health
+from api.issuers import Issuers
 from api.listing import Listing
 from api.reading import Reader
 from api.rpc import Temporal
@@ -26,6 +29,8 @@ class Backend:
         self.rpc = Temporal(client)
         self.settings = settings
         self.access = Access(self.rpc, settings)
+        self.issuers = Issuers(Fetcher(insecure_loopback=settings.oidc.insecure_loopback))
+        self.authenticator = Authenticator(settings, self.access, self.issuers)
         self.reader = Reader(self.rpc)
         self.listing = Listing(self.rpc, self.reader)
         self.gateway = Gateway(self.rpc, self.reader, self.listing, self.features)
@@ -42,6 +47,7 @@ class Backend:
     async def __aexit__(self, *_: object) -> None:
         """Close connections and call off what is out."""
         await self.health.aclose()
+        await self.issuers.aclose()
         await self.access.aclose()
         await self.listing.aclose()
         await self.reader.aclose()

@@ -17,8 +17,12 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, roles
+from api.principal import Principal
 from sluicegate.access.roles import Role
 from sluicegate.errors import InsufficientPermissions
+
+SESSION = "/v0/config/session"
+"""What a login may ask that says in no tenant it acts (contract §6.1)."""
 
 
 class _Known(NamedTuple):
@@ -51,7 +55,10 @@ class Gate:
             return None if found else Response(status_code=404)
         if chosen.template in roles.OPEN:
             return None
-        return _too_low(roles.least(method, chosen.template), scope["state"].get("role"))
+        caller: Principal = scope["state"]["principal"]
+        if caller.refusal is not None:
+            return None if chosen.template == SESSION else errors.response(caller.refusal)
+        return _too_low(roles.least(method, chosen.template), caller.role)
 
     @cached_property
     def _known(self) -> list[_Known]:

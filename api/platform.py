@@ -14,6 +14,7 @@ from api.parse import Tenant
 from api.shapes import Configuration, Demo, Health, Session
 from sluicegate.demos import demos
 from sluicegate.errors import NotAnsweredYet, TemporalUnavailable
+from sluicegate.oidc import OidcSettings
 from sluicegate.protocol import PLATFORM_VERSION
 
 router = APIRouter(tags=["Platform"])
@@ -42,9 +43,9 @@ async def healthz(backend: Behind) -> Response:
 
 
 @router.get("/config/authentication", response_model=dict[str, Any])
-async def authentication() -> Response:
-    """Tell by which provider people log in: none; a key is all there is."""
-    return JSONResponse({})
+async def authentication(backend: Behind) -> Response:
+    """Tell by which provider people log in; an empty object where a key is all there is."""
+    return JSONResponse(_provider(backend.settings.oidc))
 
 
 @router.get("/v0/config", response_model=Configuration)
@@ -77,6 +78,17 @@ async def _tenant_name(backend: Backend, tenant_id: str) -> str | None:
         return "default"
     found = await backend.access.tenant(tenant_id)
     return found.name if found else None
+
+
+def _provider(oidc: OidcSettings) -> dict[str, Any]:
+    """The login provider as the web console expects it."""
+    if oidc.issuer is None:
+        return {}
+    if oidc.provider == "cognito":
+        urls = {"login_url": oidc.login_url, "logout_url": oidc.logout_url}
+        return {"AwsCognito": {"issuer": oidc.issuer, **urls}}
+    generic = {"issuer": oidc.issuer, "client_id": oidc.client_id, "extra_oidc_scopes": oidc.scopes}
+    return {"GenericOidc": generic}
 
 
 def _configuration(features: frozenset[str]) -> dict[str, Any]:

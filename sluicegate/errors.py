@@ -282,6 +282,30 @@ class InsufficientPermissions(Refusal):
     keys = ("required", "actual")
 
 
+class NoTenantMemberships(Refusal):
+    """You are a member of no tenant."""
+
+
+class AmbiguousTenantMembership(Refusal):
+    """You are a member of several tenants; say with the header Feldera-Tenant which one is meant."""
+
+
+class NotATenantMember(Refusal):
+    """You are not a member of the tenant '{tenant}', if there is one."""
+
+    keys = ("tenant",)
+
+
+class OidcTenantNotTrusted(Refusal):
+    """The tenant '{tenant}' does not trust this token."""
+
+    keys = ("tenant",)
+
+
+class AmbiguousOidcTenant(Refusal):
+    """Several tenants trust this token; say with the header Feldera-Tenant which one is meant."""
+
+
 class RoleExceedsCreator(Refusal):
     """The role {requested} is above your own, {creator}."""
 
@@ -485,6 +509,10 @@ class LimitReached(Refusal):
     """There are {maximum} {what} already, and no room for more."""
 
     keys = ("what", "maximum")
+
+
+class IdentityProviderUnavailable(Refusal):
+    """The login cannot be checked, since its issuer does not answer."""
 
 
 class Overloaded(Refusal):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sluicegate.access.entries import MANUAL
+from sluicegate.oidc import OidcSettings
 
 
 class OwnerTrust(BaseModel):
@@ -37,6 +38,10 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Comma-separated keys; a request must carry one as `Authorization: Bearer <key>`."
     )
+    owner_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Comma-separated keys of owners; `Feldera-Tenant` says in which tenant they act."
+    )
+    oidc: OidcSettings = Field(default_factory=OidcSettings, description="Logins: `SLUICEGATE_OIDC_…`.")
     owners: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Comma-separated people who own the installation: a verified email address, a subject,"
@@ -73,7 +78,13 @@ class Settings(BaseSettings):
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
 
     @field_validator(
-        "api_keys", "owners", "allowed_hosts", "worker_roles", "unstable_features", mode="before"
+        "api_keys",
+        "owner_keys",
+        "owners",
+        "allowed_hosts",
+        "worker_roles",
+        "unstable_features",
+        mode="before",
     )
     @classmethod
     def _comma_separated(cls, raw: object) -> object:
@@ -84,7 +95,7 @@ class Settings(BaseSettings):
     def _words(cls, raw: object) -> object:
         return tuple(raw.split()) if isinstance(raw, str) else raw
 
-    @field_validator("secret", "api_keys", mode="after")
+    @field_validator("secret", "api_keys", "owner_keys", mode="after")
     @classmethod
     def _replaced(cls, given: object) -> object:
         for one in given if isinstance(given, tuple) else (given,):
@@ -99,18 +110,18 @@ class Settings(BaseSettings):
 
     @property
     def auth_required(self) -> bool:
-        """Whether callers must bring a key."""
-        return bool(self.api_keys)
+        """Whether callers must bring a credential."""
+        return bool(self.api_keys or self.owner_keys or self.owner_trusts or self.oidc.issuer)
 
     @property
     def operator_keys(self) -> tuple[SecretStr, ...]:
         """The keys of the default tenant that the settings have."""
-        return self.api_keys
+        return self.api_keys + self.owner_keys
 
     @property
     def login_provider(self) -> str:
         """The issuer by which people log in; what is made while there is none is made by hand."""
-        return MANUAL
+        return self.oidc.issuer or MANUAL
 
     @property
     def binds_loopback(self) -> bool:

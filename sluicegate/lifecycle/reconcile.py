@@ -21,7 +21,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from sluicegate import errors
-from sluicegate.lifecycle import limits, restarts, transitions
+from sluicegate.lifecycle import restarts, transitions
+from sluicegate.lifecycle.admission import SUSPEND_WITHIN
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import (
     ProgramStatus,
@@ -30,7 +31,7 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
-from sluicegate.lifecycle.values import Value
+from sluicegate.lifecycle.values import Value, rfc3339
 
 
 class Effect(StrEnum):
@@ -170,7 +171,7 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
     if p.program_status is not ProgramStatus.SUCCESS:
         return ()
     generation = p.generation + 1
-    deadline = at + limits.provision_within(p)
+    deadline = at + transitions.provision_within(p)
     in_use = p.but(storage_status=StorageStatus.IN_USE)
     provisioning = in_use.with_resources(
         ResourcesStatus.PROVISIONING,
@@ -179,7 +180,7 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         deployment_id=restarts.deployment_id(p, at, generation),
         deployment_error=None,
         deadline=deadline,
-        resources_status_details=restarts.provisioning_details(p),
+        resources_status_details={**restarts.provisioning_details(p), "deadline": rfc3339(deadline)},
         last_try=False,
         epoch=p.epoch + 1,
         sequence=0,
@@ -191,7 +192,7 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
     if p.runtime_status is RuntimeStatus.SUSPENDED:
         return transitions.over(p, None, at)
     if p.wanted is RuntimeDesired.SUSPENDED and p.deadline and at >= p.deadline:
-        timeout = {"secs": int(limits.SUSPEND_WITHIN.total_seconds()), "nanos": 0}
+        timeout = {"secs": int(SUSPEND_WITHIN.total_seconds()), "nanos": 0}
         late = transitions.failure(errors.AutomatonSuspendingComputeTimeout(timeout=timeout))
         return transitions.over(p, late, at)
     if (healthy_at := restarts.recovers_at(p)) and at >= healthy_at:

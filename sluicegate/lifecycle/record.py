@@ -95,7 +95,6 @@ class Pipeline(Value):
     resources_status: ResourcesStatus = ResourcesStatus.STOPPED
     resources_status_since: Time
     resources_status_details: dict[str, Any] | None = None
-    """What the provisioner said; `explanation.details` has all that is shown."""
     resources_desired: ResourcesDesired = ResourcesDesired.STOPPED
     resources_desired_since: Time
     runtime_status: RuntimeStatus | None = None
@@ -129,8 +128,7 @@ class Pipeline(Value):
     """Grows whenever effects on the host are issued anew; with `sequence` it fences observations."""
     sequence: int = 0
     deadline: Time | None = None
-    """When the wait that the resources status stands for ends (provisioning, suspending, stopping,
-    clearing)."""
+    """When the wait that the resources status stands for ends (provisioning, suspending)."""
     last_try: bool = False
     """The deadline has passed, and the effect now in flight decides."""
     retries: dict[str, Retry] = {}

@@ -4,7 +4,6 @@ for people who read it in the Temporal UI."""
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from sluicegate.lifecycle import explanation
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
 from sluicegate.lifecycle.values import rfc3339
 
@@ -86,7 +85,7 @@ def _descriptor(p: Pipeline) -> dict[str, Any]:
             "system_error": p.system_error,
         },
         "program_info": p.program_info.json_value if p.program_info else None,
-        "deployment_resources_status_details": explanation.details(p),
+        "deployment_resources_status_details": p.resources_status_details,
     }
 
 

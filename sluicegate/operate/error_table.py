@@ -19,6 +19,9 @@ from sluicegate.settings import Settings
 
 DEPLOYMENT = "`deployment_error` of a pipeline"
 RECEIPT = "the outcome of a request"
+ROLE = "any route that takes a role"
+LOGIN = f"{ROLE}, for a login"
+TRUSTED = f"{ROLE}, for a trusted token"
 ELSEWHERE = {
     "StartFailedDueToFailedCompilation": DEPLOYMENT,
     "AutomatonProvisioningTimeout": DEPLOYMENT,
@@ -29,7 +32,13 @@ ELSEWHERE = {
     "MessageNotUnderstood": RECEIPT,
     "Unexplained": RECEIPT,
     "PipelineTooLarge": "any edit",
-    "InsufficientPermissions": "any route that takes a role",
+    "InsufficientPermissions": ROLE,
+    "NoTenantMemberships": LOGIN,
+    "AmbiguousTenantMembership": LOGIN,
+    "NotATenantMember": LOGIN,
+    "OidcTenantNotTrusted": TRUSTED,
+    "AmbiguousOidcTenant": TRUSTED,
+    "IdentityProviderUnavailable": LOGIN,
     "TemporalUnavailable": "any route",
 }
 """What no single route answers with."""
