@@ -27,6 +27,8 @@ POLL = 0.2
 """Seconds between two looks at a status; the answer comes from a memo and costs the server 2 ms."""
 COMPILING = frozenset({"Pending", "CompilingSql", "SqlCompiled", "CompilingRust"})
 
+KEYS, TRUSTS, USERS, TENANTS = "/v0/api_keys", "/v0/oidc_trust", "/v0/tenant/users", "/v0/tenants"
+
 # ClientError             anything below
 # ├── Unreachable         nobody answers at the address
 # ├── Refused             the API answered, and said no
@@ -104,10 +106,13 @@ class Client:
         url: str = DEFAULT_URL,
         api_key: str | None = None,
         *,
+        tenant: str | None = None,
         patience: httpx.Timeout = PATIENCE,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        if tenant:
+            headers["Feldera-Tenant"] = tenant
         self.url = url.rstrip("/")
         # A proxy from the environment must not get between us and this machine.
         local = httpx.URL(self.url).host in {"127.0.0.1", "localhost", "::1"}
@@ -238,6 +243,32 @@ class Client:
             return self._http.get("/healthz", timeout=5.0).is_success
         except httpx.TransportError:
             return False
+
+    # --- who may do what -----------------------------------------------------------------------------
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """List what there is of a kind: KEYS, TRUSTS, USERS or TENANTS."""
+        return list(self._call("GET", kind).json())
+
+    def add(self, kind: str, **body: Any) -> dict[str, Any]:
+        """Make one of a kind; what is None is left to the API. A key's text is in this answer only."""
+        given = {key: value for key, value in body.items() if value is not None}
+        return dict(self._call("POST", kind, json=given).json())
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove one of a kind: keys and trusts by name, users and tenants by id."""
+        self._call("DELETE", f"{kind}/{quote(name, safe='')}")
+
+    def set_role(self, user_id: str, role: str) -> None:
+        """Give a member of the tenant another role."""
+        self._call("PUT", f"{USERS}/{quote(user_id, safe='')}", json={"role": role})
+
+    def rename_tenant(self, tenant_id: str, name: str, *, displace: bool = False) -> dict[str, Any] | None:
+        """Give a tenant another name; gives the tenant that had it, where it was displaced."""
+        body = {"name": name, "displace_existing": displace}
+        answer = self._call("PATCH", f"{TENANTS}/{quote(tenant_id, safe='')}", json=body)
+        displaced: dict[str, Any] | None = answer.json()["displaced"]
+        return displaced
 
     # --- how -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli import data, development, pipelines, verbs
+from sluicegate.cli import access, data, development, pipelines, verbs
 from sluicegate.cli.session import CURRENT, Reporting, Session
 
 EXAMPLES = """
@@ -44,11 +44,15 @@ def options(
     api_key: Annotated[
         str | None, typer.Option(envvar="SLUICEGATE_API_KEY", help="Key, where the API wants one.")
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(envvar="SLUICEGATE_TENANT", help="Name or id of the tenant, where you have several."),
+    ] = None,
 ) -> None:
     """Durable SQL pipelines: create, run, watch and query them."""
     port = os.environ.get("SLUICEGATE_API_PORT", "8080")
-    CURRENT.set(Session(url or f"http://127.0.0.1:{port}", api_key))
+    CURRENT.set(Session(url or f"http://127.0.0.1:{port}", api_key, tenant))
 
 
-for register in (development.register, pipelines.register, verbs.register, data.register):
+for register in (development.register, pipelines.register, verbs.register, data.register, access.register):
     register(app)

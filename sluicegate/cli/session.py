@@ -34,6 +34,7 @@ HINTS = {
     "UpdateRestrictedToStopped": "`sluicegate stop NAME` first.",
     "PipelineInteractionNotDeployed": "`sluicegate start NAME` starts it.",
     "CannotStartWithCompilationError": "`sluicegate show NAME` says where; `sluicegate edit` mends it.",
+    "TenantNotEmpty": "`sluicegate --tenant NAME list`, `keys list` and `trusts list` show what is left.",
     "ParseErrors": "The other rows of the same request were taken.",
 }
 """What to type after a refusal of the API, by its code."""
@@ -45,12 +46,13 @@ class Session:
 
     url: str
     api_key: str | None
+    tenant: str | None = None
 
     def client(self) -> "Client":
         """Speak to the API that the options name."""
         from sluicegate.client import Client
 
-        return Client(self.url, self.api_key)
+        return Client(self.url, self.api_key, tenant=self.tenant)
 
 
 CURRENT: ContextVar[Session] = ContextVar("session")

@@ -89,7 +89,7 @@ def api() -> Iterator[StubApi]:
             self.end_headers()
             self.wfile.write(payload)
 
-        do_POST = do_DELETE = do_PATCH = do_GET
+        do_POST = do_PUT = do_DELETE = do_PATCH = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
