@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from socket import socket
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.auth import UnsafeBinding
@@ -12,6 +14,18 @@ from sluicegate.settings import Settings
 
 GRACE = 5
 """Seconds that open requests get after SIGTERM; those that follow a log never end by themselves."""
+NEVER_CAME_UP = 3
+
+
+class _Server(uvicorn.Server):
+    """Ends those that watch or wait before it waits for open requests."""
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """End them, then everything."""
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.backend.lookouts.close()
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -30,16 +44,21 @@ def main() -> None:
         app = create_app(settings)
     except UnsafeBinding as unsafe:
         sys.exit(str(unsafe))
-    uvicorn.run(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE,
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE,
+        )
     )
+    server.run()
+    if not server.started:
+        sys.exit(NEVER_CAME_UP)
 
 
 if __name__ == "__main__":

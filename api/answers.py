@@ -1,13 +1,13 @@
 """Answers that several routes give: JSON that is not to be cached, and an answer relayed as it comes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -25,6 +25,28 @@ def nothing() -> Response:
 
 
 _log = structlog.get_logger()
+T = TypeVar("T")
+
+
+async def unless_hung_up(request: Request, answer: Coroutine[Any, Any, T]) -> T:
+    """Wait for an answer that may take long; when the caller hangs up it is cancelled.
+
+    The request must have no body. Raises ClientDisconnect.
+    """
+    answering = asyncio.create_task(answer)
+    nothing_more = asyncio.Event()
+    nothing_more.set()
+    watching = asyncio.create_task(_hung_up(request.receive, nothing_more))
+    try:
+        await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientDisconnect
+        return answering.result()
+    finally:
+        answering.cancel()
+        watching.cancel()
+        await asyncio.gather(answering, watching, return_exceptions=True)
+
 
 Forward = Callable[[Outgoing], Awaitable[httpx.Response]]
 

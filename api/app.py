@@ -28,6 +28,7 @@ from api import (
     trusts,
     validation,
     verbs,
+    watch,
 )
 from api.access_log import AccessLog
 from api.auth import Guard, check_binding
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redoc_url=None,
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
-    lifecycle = (pipelines, verbs, data_plane, maintenance, events, logs)
+    lifecycle = (pipelines, verbs, data_plane, maintenance, events, watch, logs)
     for module in (*lifecycle, keys, members, trusts, tenants, cluster, validation, platform):
         app.include_router(module.router)
     errors.install(app)

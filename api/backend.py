@@ -13,9 +13,11 @@ from api.gateway import Gateway
 from api.health import Health
 from api.issuers import Issuers
 from api.listing import Listing
+from api.lookouts import Lookouts
 from api.reading import Reader
 from api.rpc import Temporal
 from api.validator import Validator
+from api.waiting import Waiting
 from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import LOGS, RUNTIME, Settings
 
@@ -36,6 +38,10 @@ class Backend:
         self.gateway = Gateway(self.rpc, self.reader, self.listing, self.features)
         self.health = Health(client, self.rpc)
         self.validator = Validator(client, self.health)
+        self.lookouts = Lookouts(
+            self.rpc, self.reader, at_most=settings.watchers, per_tenant=settings.watchers_per_tenant
+        )
+        self.waiting = Waiting(self.reader, self.lookouts)
         self.runtimes = RuntimeClient(lambda deployment_id: settings.token(RUNTIME, deployment_id))
         self.hosts = RuntimeClient(lambda host_id: settings.token(LOGS, host_id))
 
@@ -49,6 +55,7 @@ class Backend:
         await self.health.aclose()
         await self.issuers.aclose()
         await self.access.aclose()
+        await self.lookouts.aclose()
         await self.listing.aclose()
         await self.reader.aclose()
         await self.runtimes.aclose()

@@ -2,15 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import fresh
+from api import waiting
+from api.answers import fresh, unless_hung_up
 from api.backend import Behind
 from api.descriptors import platform_pretence, platform_update
 from api.errors import documented
 from api.parse import Called, JsonRoute, Tenant
 from api.shapes import NewPipeline, PatchPipeline, PipelineInfo, PipelineSelectedInfo, Selector
+from api.waiting import Wait
 from sluicegate import errors
 
 router = APIRouter(prefix="/v0/pipelines", tags=["Pipelines"], route_class=JsonRoute)
@@ -19,6 +22,29 @@ Selected = Annotated[Selector, Query(description="How much of each pipeline is s
 
 MAX_VERSION = 100
 """Characters of a platform version."""
+
+
+def _waited(
+    pipeline_name: str,
+    tenant: Tenant,
+    wait_for: Annotated[
+        str | None,
+        Query(
+            pattern=waiting.WAIT_FOR,
+            description="Answer when the pipeline is one of these comma-separated: deployment statuses in"
+            " snake case, `compiled`, `cleared`. `stopped` is one that shall not run either.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        str,
+        Query(pattern=waiting.TIMEOUT, description="How long to wait: `500ms`, `30s`, `2m`; at most `5m`."),
+    ] = waiting.DEFAULT,
+) -> Wait:
+    """Read what is waited for."""
+    return Wait.of(tenant, pipeline_name, wait_for, timeout)
+
+
+Waited = Annotated[Wait, Depends(_waited)]
 
 _DESCRIPTOR = (
     errors.EmptyName,
@@ -55,13 +81,25 @@ async def list_pipelines(tenant: Tenant, backend: Behind, selector: Selected = "
 @router.get(
     "/{pipeline_name}",
     response_model=PipelineSelectedInfo,
-    responses=documented(errors.UnknownPipelineName, errors.NotAnsweredYet, plain=[400]),
+    responses=documented(
+        errors.UnknownPipelineName,
+        errors.NotAnsweredYet,
+        errors.WaitInVain,
+        errors.WaitTimedOut,
+        errors.TooManyWatchers,
+        errors.ShuttingDown,
+        plain=[400],
+    ),
 )
 async def get_pipeline(
-    pipeline_name: str, tenant: Tenant, backend: Behind, selector: Selected = "all"
+    pipeline_name: str, wait: Waited, request: Request, backend: Behind, selector: Selected = "all"
 ) -> Response:
-    """Show a pipeline; `status` needs no worker."""
-    return fresh(await backend.reader.selected(tenant, pipeline_name, selector))
+    """Show a pipeline, at once or when it is what is waited for; `status` needs no worker."""
+    tenant = wait.tenant_id
+    if not wait.words:
+        return fresh(await backend.reader.selected(tenant, pipeline_name, selector))
+    shown = await unless_hung_up(request, backend.waiting.reached(wait))
+    return fresh(await backend.reader.answer(tenant, shown, selector))
 
 
 @router.post(

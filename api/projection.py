@@ -18,6 +18,8 @@ class Projection(BaseModel):
     logs: Host | None = None
     receipts: tuple[Receipt, ...] = ()
     overloaded: bool = False
+    at_rest: bool = False
+    """Nothing will change until somebody calls."""
 
     @classmethod
     def unpacked(cls, memo: dict[str, Any]) -> Self | None:

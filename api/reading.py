@@ -71,13 +71,21 @@ class Reader:
         if shown is not None:
             return shown
         try:
-            return await self._receipts.ask(workflow, "")
+            return await self.asked(workflow)
         except Unanswered:
             raise errors.NotAnsweredYet from None
 
+    async def asked(self, workflow: str) -> Projection:
+        """Ask a worker what a pipeline is, with all that was acknowledged before. Raises NoSuchWorkflow,
+        Unanswered."""
+        return await self._receipts.ask(workflow, "")
+
     async def selected(self, tenant_id: str, name: str, selector: str) -> dict[str, Any]:
         """Read a pipeline as GET answers. Raises UnknownPipelineName, NotAnsweredYet."""
-        shown = await self.projection(tenant_id, name)
+        return await self.answer(tenant_id, await self.projection(tenant_id, name), selector)
+
+    async def answer(self, tenant_id: str, shown: Projection, selector: str) -> dict[str, Any]:
+        """Answer with what was shown, as GET does. Raises UnknownPipelineName, NotAnsweredYet."""
         if selector != "all":
             return shown.selected(selector)
         return await self.whole(tenant_id, shown)

@@ -43,6 +43,7 @@ _LEAST = {
     ("GET", f"{_P}/support_bundle"): Role.READ,
     ("GET", f"{_P}/time_series"): Role.READ,
     ("GET", f"{_P}/time_series_stream"): Role.READ,
+    ("GET", f"{_P}/watch"): Role.READ,
     ("GET", f"{_TABLE}/connectors/{{connector_name}}/stats"): Role.READ,
     ("GET", f"{_VIEW}/connectors/{{connector_name}}/stats"): Role.READ,
     ("GET", "/v0/api_keys"): Role.WRITE,

@@ -165,14 +165,23 @@ class Temporal:
             lambda left: self._service.signal_workflow_execution(request, timeout=left), WRITE_WITHIN
         )
 
-    async def query(self, workflow_id: str, name: str, *arguments: Any, within: float) -> Any:
-        """Ask an open workflow, once. Raises NoSuchWorkflow, BufferFull, Unanswered."""
+    async def query(
+        self, workflow_id: str, name: str, *arguments: Any, within: float, closed: bool = False
+    ) -> Any:
+        """Ask an open workflow, or (`closed`) one that may have ended, once.
+
+        Raises NoSuchWorkflow, BufferFull, Unanswered.
+        """
         query = WorkflowQuery(query_type=name, query_args=await self._encoded(*arguments))
         request = QueryWorkflowRequest(
             namespace=self._namespace,
             execution=WorkflowExecution(workflow_id=workflow_id),
             query=query,
-            query_reject_condition=QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN,
+            query_reject_condition=(
+                QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
+                if closed
+                else QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN
+            ),
         )
         try:
             async with asyncio.timeout(within):

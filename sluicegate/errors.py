@@ -547,6 +547,52 @@ class TemporalUnavailable(Refusal):
     keys = ("error",)
 
 
+class WaitTimedOut(Refusal):
+    """The pipeline '{pipeline_name}' has not become {wait_for} within {milliseconds} ms: it is
+    {deployment_status} (desired: {deployment_desired_status}), its program {program_status}, its storage
+    {storage_status}."""
+
+    keys = (
+        "pipeline_name",
+        "wait_for",
+        "milliseconds",
+        "deployment_status",
+        "deployment_desired_status",
+        "program_status",
+        "storage_status",
+    )
+
+
+class WaitInVain(Refusal):
+    """The pipeline '{pipeline_name}' will not become {wait_for} without another call: it is
+    {deployment_status}, its program {program_status}, its storage {storage_status}."""
+
+    keys = (
+        "pipeline_name",
+        "wait_for",
+        "deployment_status",
+        "program_status",
+        "storage_status",
+        "deployment_error",
+    )
+
+    @property
+    def message(self) -> str:
+        """Add what ended the last deployment."""
+        error = self.details["deployment_error"]
+        return super().message + (f" {error['message']}" if error else "")
+
+
+class TooManyWatchers(Refusal):
+    """There are {maximum} watchers already; close some, or try again later."""
+
+    keys = ("maximum",)
+
+
+class ShuttingDown(Refusal):
+    """This process of the front end is ending; ask again."""
+
+
 class Unexplained(Refusal):
     """The request was refused with a code that this release does not know: {code}."""
 

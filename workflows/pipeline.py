@@ -29,6 +29,7 @@ from sluicegate import errors, temporal
 from sluicegate.lifecycle import commands, edits, effects, reconcile, state, transitions, views
 from sluicegate.lifecycle.edits import Edit, Removal
 from sluicegate.lifecycle.effects import Observed, Readopt, Remains
+from sluicegate.lifecycle.journal import Since
 from sluicegate.lifecycle.reconcile import Action
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.state import Ask, State
@@ -259,9 +260,9 @@ class PipelineWorkflow:
         return self._state.history()
 
     @workflow.query(description="The newest transitions, newest first.")
-    def events(self) -> list[dict[str, Any]]:
-        """See `journal.Event`."""
-        return [event.model_dump(mode="json") for event in reversed(self._state.journal.events)]
+    def events(self, since: Since | None = None) -> list[dict[str, Any]]:
+        """See `Journal.answers`."""
+        return self._state.journal.answers(since or Since())
 
     # Updates
 

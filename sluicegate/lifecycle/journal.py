@@ -21,6 +21,16 @@ class Cause(Value):
 SYSTEM = Cause(actor="system")
 
 
+class Since(Value):
+    """The argument of the `events` query: how many events are wanted, and how much of each."""
+
+    after: str | None = None
+    """Id of the event that is known already; the answer goes down to it, with it. An answer without it says
+    that it is no longer kept."""
+    brief: bool = False
+    """Only what an event shows of itself without details."""
+
+
 class Event(Value):
     """What a pipeline was after one transition."""
 
@@ -130,3 +140,12 @@ class Journal(Value):
         """Append an event."""
         event = Event.of(p, self.count + 1, at, cause)
         return self.but(events=(*self.events, event)[-KEPT:], count=self.count + 1)
+
+    def answers(self, since: Since) -> list[dict[str, Any]]:
+        """The `events` query: the newest events, newest first."""
+        found = []
+        for event in reversed(self.events):
+            found.append(event.brief() if since.brief else event.model_dump(mode="json"))
+            if event.event_id == since.after:
+                break
+        return found

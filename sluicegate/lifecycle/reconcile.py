@@ -209,6 +209,13 @@ def wake_at(p: Pipeline, at: datetime) -> datetime | None:
     return min(times, default=None)
 
 
+def at_rest(p: Pipeline) -> bool:
+    """Whether nothing will change until somebody calls: no compute, no effect wanted or to be tried again."""
+    if p.fenced or p.start_wanted or p.resources_status is not ResourcesStatus.STOPPED:
+        return False
+    return not _wanted(p) and not p.retries and p.restarts.next is None
+
+
 def settled(p: Pipeline, at: datetime) -> bool:
     """Whether nothing is under way but, at most, a watch: the moment to begin a new history."""
     return not advance(p, at) and {a.effect for a in _wanted(p)} <= {Effect.WATCH}

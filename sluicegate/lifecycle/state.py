@@ -144,6 +144,7 @@ class State(Value):
             "logs": p.logs_host.model_dump() if p.logs_host else None,
             "overloaded": self.overloaded,
             "restarts": p.restarts.total,
+            "at_rest": reconcile.at_rest(self.pipeline),
         }
 
     # Travelling

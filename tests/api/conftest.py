@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -411,6 +412,18 @@ async def api_offline(api_open: Opened) -> AsyncIterator[httpx.AsyncClient]:
     away = await Client.connect("127.0.0.1:1", lazy=True, plugins=[temporal.PLUGIN])
     async with api_open(away) as http:
         yield http
+
+
+@pytest.fixture
+def api_serving() -> Opened:
+    """A context in which an application is served on a port of its own; gives its address."""
+
+    @asynccontextmanager
+    async def opened(app: FastAPI) -> AsyncIterator[str]:
+        async with app.router.lifespan_context(app), serving(app) as address:
+            yield address
+
+    return opened
 
 
 @pytest.fixture

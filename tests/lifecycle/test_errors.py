@@ -56,6 +56,7 @@ SAMPLES: dict[str, Any] = {
     "length": 64,
     "timeout": {"secs": 60, "nanos": 0},
     "not_allowed": ["`name`", "`runtime_config.workers`"],
+    "deployment_error": {"message": "It ended: {odd}", "error_code": "RunnerCheckError", "details": {}},
     "error": {"DeserializationFailed": "workers: {odd}"},
     "value": {"workers": "x"},
     "given": {"some": "details"},
