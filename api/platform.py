@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import sluicegate
-from api.backend import Backend, Behind
-from api.errors import documented
+from api.answers import fresh
+from api.backend import Behind
 from api.parse import Tenant
+from api.principal import Principal
 from api.shapes import Configuration, Demo, Health, Session
 from sluicegate.demos import demos
-from sluicegate.errors import NotAnsweredYet, TemporalUnavailable
+from sluicegate.errors import TemporalUnavailable
 from sluicegate.oidc import OidcSettings
 from sluicegate.protocol import PLATFORM_VERSION
 
@@ -60,24 +61,16 @@ async def config_demos(tenant: Tenant) -> Response:
     return JSONResponse(list(demos()))
 
 
-@router.get("/v0/config/session", response_model=Session, responses=documented(NotAnsweredYet))
-async def session(request: Request, backend: Behind) -> Response:
+@router.get("/v0/config/session", response_model=Session)
+async def session(request: Request) -> Response:
     """Tell who the caller is. A login of several tenants that names none sees only which there are."""
-    caller = request.state
-    memberships = [membership.shown for membership in getattr(caller, "memberships", ())]
-    acting: dict[str, Any] = {"tenant_id": None, "tenant_name": None, "role": None}
-    if caller.tenant_id is not None:
-        name = await _tenant_name(backend, caller.tenant_id)
-        acting = {"tenant_id": caller.tenant_id, "tenant_name": name, "role": caller.role.value}
-    return JSONResponse({**acting, "memberships": memberships})
-
-
-async def _tenant_name(backend: Backend, tenant_id: str) -> str | None:
-    """The name of the acting tenant; without authentication there is only the one (contract §6.3)."""
-    if not backend.settings.auth_required:
-        return "default"
-    found = await backend.access.tenant(tenant_id)
-    return found.name if found else None
+    caller: Principal = request.state.principal
+    acting = {
+        "tenant_id": caller.tenant_id,
+        "tenant_name": caller.tenant_name,
+        "role": caller.role.value if caller.role else None,
+    }
+    return fresh({**acting, "memberships": [membership.shown for membership in caller.memberships]})
 
 
 def _provider(oidc: OidcSettings) -> dict[str, Any]:

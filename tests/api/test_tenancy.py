@@ -8,8 +8,6 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.testing import WorkflowEnvironment
 
 from api import copies
@@ -28,23 +26,6 @@ pytestmark = pytest.mark.usefixtures("api_worker")
 TRUST = {"name": "ci", "issuer": "https://token.example.com", "subject": "repo:a/b:*"}
 
 
-class As:
-    """Says whose request it is, as authentication would have found out."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Stand between guard and gate."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the tenant and the role from headers."""
-        for name, value in scope.get("headers", ()):
-            if name == b"x-tenant":
-                scope["state"]["tenant_id"] = value.decode()
-            if name == b"x-role":
-                scope["state"]["role"] = Role(value.decode())
-        await self._app(scope, receive, send)
-
-
 class Process(httpx.AsyncClient):
     """A client of one API process, and what that process knows."""
 
@@ -53,9 +34,8 @@ class Process(httpx.AsyncClient):
 
 @asynccontextmanager
 async def opened(client: Any, settings: Settings) -> AsyncIterator[Process]:
-    """An API process of its own, in which headers say who calls."""
+    """An API process of its own."""
     app = create_app(settings, client)
-    app.user_middleware.insert(2, Middleware(As))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -66,20 +46,26 @@ async def opened(client: Any, settings: Settings) -> AsyncIterator[Process]:
 
 
 @pytest.fixture
-async def http(api_server: WorkflowEnvironment, api_settings: Settings) -> AsyncIterator[Process]:
+def settings(api_settings: Settings) -> Settings:
+    """Settings of an installation that has an owner."""
+    return Settings(home=api_settings.home, owner_keys="owner-of-all")
+
+
+@pytest.fixture
+async def http(api_server: WorkflowEnvironment, settings: Settings) -> AsyncIterator[Process]:
     """One API process."""
-    async with opened(api_server.client, api_settings) as one:
+    async with opened(api_server.client, settings) as one:
         yield one
 
 
 @pytest.fixture
-async def other(api_server: WorkflowEnvironment, api_settings: Settings) -> AsyncIterator[Process]:
+async def other(api_server: WorkflowEnvironment, settings: Settings) -> AsyncIterator[Process]:
     """Another API process, with copies of its own."""
-    async with opened(api_server.client, api_settings) as one:
+    async with opened(api_server.client, settings) as one:
         yield one
 
 
-OWNER = {"x-role": "owner"}
+OWNER = {"Authorization": "Bearer owner-of-all"}
 
 
 async def founded(http: Process) -> dict[str, Any]:
@@ -89,9 +75,9 @@ async def founded(http: Process) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def acting(tenant: dict[str, Any], role: str = "admin") -> dict[str, str]:
-    """Headers of somebody in a tenant."""
-    return {"x-tenant": tenant["id"], "x-role": role}
+def acting(tenant: dict[str, Any]) -> dict[str, str]:
+    """Headers of an owner who acts in a tenant."""
+    return {**OWNER, "Feldera-Tenant": tenant["id"]}
 
 
 @pytest.fixture
@@ -106,6 +92,11 @@ def refused(answer: httpx.Response, status: int, code: str, **details: Any) -> N
     assert answer.json()["details"] == details
 
 
+async def away(*_: Any) -> None:
+    """Be Temporal while it is away."""
+    raise errors.TemporalUnavailable(error="away")
+
+
 def empty(answer: httpx.Response) -> None:
     """Hold a success against the rule for bodies that are empty."""
     assert (answer.status_code, answer.content) == (200, b"")
@@ -115,7 +106,7 @@ def empty(answer: httpx.Response) -> None:
 
 
 async def test_a_key_is_made_shown_once_listed_and_revoked(http: Process, tenant: Any) -> None:
-    who = acting(tenant, "write")
+    who = acting(tenant)
     made = await http.post("/v0/api_keys", json={"name": "ci"}, headers=who)
     assert made.status_code == 201
     assert set(made.json()) == set(NewApiKeyInfo.model_fields)
@@ -207,6 +198,38 @@ async def test_a_flood_of_made_up_keys_costs_few_looks(
         assert not any(found)
     took = asyncio.get_running_loop().time() - began
     assert looks <= 4 + 2 * took / 0.1
+
+
+async def test_a_bearer_of_a_key_is_let_in_and_out_by_every_process(
+    http: Process, other: Process, tenant: Any
+) -> None:
+    made = await http.post("/v0/api_keys", json={"name": "ci", "role": "write"}, headers=acting(tenant))
+    bearer = {"Authorization": f"Bearer {made.json()['api_key']}"}
+    for one in (other, http):
+        session = (await one.get("/v0/config/session", headers=bearer)).json()
+        assert session == {
+            "tenant_id": tenant["id"],
+            "tenant_name": tenant["name"],
+            "role": "write",
+            "memberships": [],
+        }
+    empty(await http.delete("/v0/api_keys/ci", headers=bearer))
+    began = asyncio.get_running_loop().time()
+    assert (await http.get("/v0/pipelines", headers=bearer)).status_code == 401
+    while (await other.get("/v0/pipelines", headers=bearer)).status_code != 401:
+        assert asyncio.get_running_loop().time() - began < 5
+        await asyncio.sleep(0.05)
+
+
+async def test_while_temporal_is_away_a_key_is_not_called_wrong(
+    http: Process, tenant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await http.post("/v0/api_keys", json={"name": "ci"}, headers=acting(tenant))
+    bearer = {"Authorization": f"Bearer {made.json()['api_key']}"}
+    monkeypatch.setattr(http.access._rpc, "describe", away)
+    answer = await http.get("/v0/config", headers=bearer)
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "TemporalUnavailable")
+    assert answer.headers["retry-after"] == "5"
 
 
 # Tenants are apart
@@ -320,7 +343,7 @@ async def test_a_member_is_made_promoted_and_removed(http: Process, tenant: Any)
 
 
 async def test_nobody_becomes_an_owner(http: Process, tenant: Any) -> None:
-    who = acting(tenant, "owner")
+    who = acting(tenant)
     made = await http.post("/v0/tenant/users", json={"subject": "j", "role": "owner"}, headers=who)
     refused(made, 403, "OwnerRoleNotAssignable")
     put = await http.put(f"/v0/tenant/users/{uuid4()}", json={"role": "owner"}, headers=who)
@@ -445,14 +468,19 @@ async def test_a_key_of_a_deleted_tenant_is_dead(http: Process, api_server: Any)
         ("DELETE", "/v0/tenants/x"),
     ],
 )
-async def test_the_installation_is_for_owners(http: Process, method: str, path: str) -> None:
-    answer = await http.request(method, path)
+async def test_the_installation_is_for_owners(api: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await api.request(method, path)
     refused(answer, 403, "InsufficientPermissions", required="owner", actual="admin")
 
 
 async def test_owners_are_those_of_the_settings(api_server: Any, api_settings: Settings) -> None:
     trust = {"issuer": "https://i.example", "subject": "root"}
-    given = {"home": api_settings.home, "owners": "a@b.example, root", "owner_trusts": [trust]}
+    given = {
+        "home": api_settings.home,
+        "owner_keys": "owner-of-all",
+        "owners": "a@b.example, root",
+        "owner_trusts": [trust],
+    }
     settings = Settings.model_validate(given)
     async with opened(api_server.client, settings) as http:
         shown = (await http.get("/v0/config/owners", headers=OWNER)).json()
@@ -465,18 +493,22 @@ async def test_owners_are_those_of_the_settings(api_server: Any, api_settings: S
 # While something is away
 
 
-async def test_the_default_tenant_is_there_before_anything_is_written(api_deserted_server: Any) -> None:
-    async with opened(api_deserted_server.client, Settings(home="/nowhere")) as http:
+async def test_the_default_tenant_is_there_before_anything_is_written(
+    api_deserted_server: Any, settings: Settings
+) -> None:
+    async with opened(api_deserted_server.client, settings) as http:
         found = await http.access.tenant("default")
         assert found
         assert found.id == DEFAULT_TENANT
-        assert (await http.get("/v0/api_keys")).json() == []
+        assert (await http.get("/v0/api_keys", headers=OWNER)).json() == []
 
 
-async def test_without_a_worker_a_write_has_an_unknown_outcome(api_deserted_server: Any) -> None:
-    async with opened(api_deserted_server.client, Settings(home="/nowhere")) as http:
+async def test_without_a_worker_a_write_has_an_unknown_outcome(
+    api_deserted_server: Any, settings: Settings
+) -> None:
+    async with opened(api_deserted_server.client, settings) as http:
         began = asyncio.get_running_loop().time()
-        answer = await http.post("/v0/api_keys", json={"name": "k"})
+        answer = await http.post("/v0/api_keys", json={"name": "k"}, headers=OWNER)
         refused(answer, 503, "OutcomeUnknown")
         assert asyncio.get_running_loop().time() - began < 6
 
@@ -488,9 +520,6 @@ async def test_while_temporal_is_away_a_copy_counts_for_a_while_and_then_it_is_a
     made = await http.post("/v0/api_keys", json={"name": "k"}, headers=acting(tenant))
     key_id = made.json()["id"]
     assert await access.key(tenant["id"], key_id)
-
-    async def away(*_: Any) -> None:
-        raise errors.TemporalUnavailable(error="away")
 
     monkeypatch.setattr(access._rpc, "describe", away)
     monkeypatch.setattr(copies, "FRESH_FOR", 0.0)
