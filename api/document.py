@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import errors, roles
+from api import errors, links, roles
 from sluicegate.access.roles import Role
 from sluicegate.errors import (
     AmbiguousOidcTenant,
@@ -65,6 +65,7 @@ def complete(app: FastAPI) -> None:
                     _restrict(operation, role)
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
+        links.add(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette._utils import get_route_path  # what the router itself matches
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -179,9 +181,18 @@ async def _malformed(request: Request, problem: Exception) -> Response:
 
 async def _plain(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
-    if not isinstance(problem, PlainText) and problem.status_code in (404, 405):
-        return Response(status_code=problem.status_code, headers=problem.headers)
+    if not isinstance(problem, PlainText) and problem.status_code == 405:
+        return Response(status_code=405, headers={"Allow": ", ".join(_methods(request))})
+    if not isinstance(problem, PlainText) and problem.status_code == 404:
+        return Response(status_code=404, headers=problem.headers)
     return PlainTextResponse(problem.detail, problem.status_code, headers=problem.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of all routes of an address; the router names those of the first one only."""
+    contexts = iter_route_contexts(request.app.routes)
+    matching = (route for route in contexts if route.path_regex.match(get_route_path(request.scope)))
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def _gone(request: Request, problem: Exception) -> Response:

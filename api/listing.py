@@ -8,6 +8,7 @@ for a moment), is looked up one by one, so that nobody misses their own writes.
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from api.projection import Projection
 from api.reading import Reader, workflow_id
 from api.rpc import NoSuchWorkflow, Temporal
 from api.single_flight import SingleFlight
+from sluicegate.errors import UnknownPipelineName
 
 T = TypeVar("T")
 
@@ -62,11 +64,13 @@ class Listing:
             return [shown.selected(selector) for shown in found]
         turns = asyncio.Semaphore(AT_ONCE)
 
-        async def whole(shown: Projection) -> dict[str, Any]:
+        async def whole(shown: Projection) -> dict[str, Any] | None:
             async with turns:
-                return await self._reader.whole(tenant_id, shown)
+                with suppress(UnknownPipelineName):  # deleted in this moment
+                    return await self._reader.whole(tenant_id, shown)
+            return None
 
-        return await _all(map(whole, found))
+        return [row for row in await _all(map(whole, found)) if row is not None]
 
     async def _projections(self, tenant_id: str) -> list[Projection]:
         rows = self._tenants[tenant_id]
@@ -101,10 +105,10 @@ class Listing:
 
         async def look(name: str) -> Projection | None:
             async with turns:
-                try:
+                # A name that none can have was touched too, by a request that met with a refusal.
+                with suppress(NoSuchWorkflow, UnknownPipelineName):
                     return await self._reader.shown(workflow_id(tenant_id, name))
-                except NoSuchWorkflow:
-                    return None
+            return None
 
         return dict(zip(names, await _all(map(look, names)), strict=True))
 

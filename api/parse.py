@@ -96,7 +96,8 @@ def caller(
         str | None,
         Header(
             description="Names the request, so that a repetition has no second effect:"
-            f" 1 to {MAX_KEY} printable ASCII characters."
+            f" 1 to {MAX_KEY} printable ASCII characters.",
+            json_schema_extra={"minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$"},
         ),
     ] = None,
 ) -> Caller:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from sluicegate.lifecycle import edits
 from sluicegate.lifecycle.status import (
     BootstrapPolicy,
     Initial,
@@ -52,10 +53,17 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+PipelineName = Annotated[
+    StrictStr,
+    Field(json_schema_extra={"minLength": 1, "maxLength": edits.MAX_NAME_BYTES, "pattern": edits.NAME}),
+]
+"""Documented here, checked by the rules, whose refusals have codes of their own."""
+
+
 class NewPipeline(_Request):
     """The body of POST and PUT; what is absent or null gets its default."""
 
-    name: StrictStr
+    name: PipelineName
     program_code: StrictStr
     description: StrictStr | None = None
     tags: list[StrictStr] | None = None
@@ -68,7 +76,7 @@ class NewPipeline(_Request):
 class PatchPipeline(_Request):
     """The body of PATCH; what is absent or null stays as it is."""
 
-    name: StrictStr | None = None
+    name: PipelineName | None = None
     program_code: StrictStr | None = None
     description: StrictStr | None = None
     tags: list[StrictStr] | None = None

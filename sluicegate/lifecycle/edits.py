@@ -19,7 +19,7 @@ MAX_TAG = 50
 MAX_PIPELINE = 1_350_000
 """Encoded bytes of a record; with what is compiled, the receipts and the journal it must stay below the two
 MiB that a Temporal server takes."""
-_NAME = r"^([A-Za-z0-9][-A-Za-z0-9_]*)?[A-Za-z0-9]$"
+NAME = r"^([A-Za-z0-9][-A-Za-z0-9_]*)?[A-Za-z0-9]$"
 _TAG = re.compile(r"[a-zA-Z0-9 ._/|\\:=-]+")
 TEXT_KEYS = ("program_code", "udf_rust", "udf_toml")
 
@@ -79,9 +79,9 @@ def check_name(name: str) -> str:
     length = len(name.encode())
     if length > MAX_NAME_BYTES:
         raise errors.TooLongName(name=name, length=length, maximum=MAX_NAME_BYTES)
-    if not re.fullmatch(_NAME[1:-1], name):
+    if not re.fullmatch(NAME[1:-1], name):
         words = "letters, digits, hyphens and underscores, beginning and ending with a letter or digit"
-        raise errors.NameDoesNotMatchPattern(name=name, pattern=_NAME, pattern_description=words)
+        raise errors.NameDoesNotMatchPattern(name=name, pattern=NAME, pattern_description=words)
     return name
 
 

@@ -434,6 +434,24 @@ async def api_url(api_server: WorkflowEnvironment, api_settings: Settings) -> As
         yield f"http://{address}"
 
 
+@pytest.fixture(scope="session")
+def api_guard_key() -> str:
+    """The key that the guarded application asks for."""
+    return "a-key-for-tests"
+
+
+@pytest.fixture
+async def api_guarded_url(
+    api_server: WorkflowEnvironment, api_guard_key: str, tmp_path: Path
+) -> AsyncIterator[str]:
+    """The application on a port of its own, asking for a key."""
+    app = create_app(
+        Settings.model_validate({"home": tmp_path, "api_keys": api_guard_key}), api_server.client
+    )
+    async with app.router.lifespan_context(app), serving(app) as address:
+        yield f"http://{address}"
+
+
 @pytest.fixture
 def api_pipeline(api: httpx.AsyncClient, eventually: Eventually) -> Pipeline:
     """A pipeline that is not created yet."""

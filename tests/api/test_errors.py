@@ -91,3 +91,8 @@ async def test_the_documentation_is_served(api_offline: httpx.AsyncClient) -> No
     document = (await api_offline.get("/openapi.json")).json()
     created = document["paths"]["/v0/pipelines"]["post"]["responses"]["201"]["content"]
     assert created["application/json"]["schema"]["$ref"].endswith("/PipelineInfo")
+
+
+async def test_another_method_is_told_all_that_there_are(api_offline: httpx.AsyncClient) -> None:
+    answer = await api_offline.request("TRACE", "/v0/pipelines/p")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH, PUT")

@@ -315,3 +315,13 @@ async def test_another_front_end_sees_it_soon(
             return api_pipeline.name in [shown["name"] for shown in answer.json()]
 
         await eventually(listed)
+
+
+async def test_a_name_that_none_can_have_disturbs_no_list(
+    api: httpx.AsyncClient, api_worker: None, api_pipeline: Any
+) -> None:
+    await api_pipeline.create()
+    assert (await api.delete("/v0/pipelines/a)y%01%1B%20")).status_code == 404
+    for selector in ("all", "status"):
+        listed = await api.get("/v0/pipelines", params={"selector": selector})
+        assert api_pipeline.name in [row["name"] for row in listed.json()]
