@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from sluicegate.lifecycle import views
 from sluicegate.lifecycle.effects import Host
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.values import Packed
@@ -44,7 +45,4 @@ class Projection(BaseModel):
 
     def selected(self, selector: str) -> dict[str, Any]:
         """Show the status, with connectors where they are asked for and a process runs."""
-        if selector != "status_with_connectors" or self.status["deployment_runtime_status"] is None:
-            return self.status
-        connectors = (self.status["deployment_runtime_status_details"] or {}).get("connector_stats")
-        return self.status if connectors is None else {**self.status, "connectors": connectors}
+        return views.with_connectors(self.status) if selector == "status_with_connectors" else self.status

@@ -154,6 +154,10 @@ class Client:
         """Change what is given, such as `program_code`; anything else stays."""
         return Pipeline.parse(self._call("PATCH", _path(name), json=changes).json())
 
+    def update_runtime(self, name: str) -> Pipeline:
+        """Move a stopped pipeline to the current platform, which compiles it again where it was older."""
+        return Pipeline.parse(self._call("POST", f"{_path(name)}/update_runtime").json())
+
     def delete(self, name: str) -> None:
         """Delete a pipeline that is stopped and cleared."""
         self._call("DELETE", _path(name))
@@ -175,6 +179,17 @@ class Client:
     def resume(self, name: str, *, request_id: str | None = None) -> None:
         """Ask for its input to go on."""
         self._verb(name, "resume", {}, request_id)
+
+    def activate(self, name: str, *, initial: str = "running", request_id: str | None = None) -> None:
+        """Ask for it to leave its standby, to be `running` or `paused`."""
+        self._verb(name, "activate", {"initial": initial}, request_id)
+
+    def approve(
+        self, name: str, *, silent: bool = False, concurrent: bool = False, request_id: str | None = None
+    ) -> None:
+        """Approve the bootstrap that it waits with; the flags replace those of its start."""
+        flags = {"silent_bootstrap": _word(silent), "concurrent_bootstrap": _word(concurrent)}
+        self._verb(name, "approve", flags, request_id)
 
     def clear(self, name: str, *, request_id: str | None = None) -> None:
         """Ask for its storage to be removed; it has to be stopped."""

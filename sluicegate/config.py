@@ -153,8 +153,10 @@ def _fault_tolerance(raw: Any) -> Any:
             return {"model": "none"}
         case "initial_state" | "latest_checkpoint":
             return {"model": "exactly_once"}
-        case dict() if raw.get("model") is None and "model" not in raw:
+        case dict() if "model" not in raw:
             return {**raw, "model": "exactly_once"}
+        case {"model": None}:
+            return {**raw, "model": "none"}
         case _:
             return raw
 

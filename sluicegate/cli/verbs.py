@@ -1,4 +1,4 @@
-"""`start`, `stop`, `pause`, `resume`, `clear`: what a pipeline is told to do."""
+"""`start`, `stop`, `pause`, `activate` and others: what a pipeline is told to do."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +62,42 @@ def resume(name: Name, wait: Wait = True, timeout: Timeout = 120, as_json: Json 
         _follow(client, name, reached("Running") if wait else None, seconds=timeout, as_json=as_json)
 
 
+def activate(
+    name: Name,
+    paused: Annotated[bool, typer.Option("--paused", help="Take no input yet.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = 120,
+    as_json: Json = False,
+) -> None:
+    """End the standby of a pipeline."""
+    from sluicegate.cli.arrival import reached
+
+    initial = "paused" if paused else "running"
+    with connect() as client:
+        client.activate(name, initial=initial)
+        _follow(client, name, reached(initial.title()) if wait else None, seconds=timeout, as_json=as_json)
+
+
+def approve(
+    name: Name,
+    silent: Annotated[bool, typer.Option("--silent", help="Its outputs stay mute meanwhile.")] = False,
+    concurrent: Annotated[
+        bool, typer.Option("--concurrent", help="The old program goes on meanwhile.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Approve that an edited program goes on from its checkpoint; `stop --force` refuses it."""
+    with connect() as client:
+        client.approve(name, silent=silent, concurrent=concurrent)
+        _follow(client, name, None, seconds=0, as_json=as_json)
+
+
+def update_runtime(name: Name, as_json: Json = False) -> None:
+    """Move a stopped pipeline to the current platform."""
+    with connect() as client:
+        print_pipeline(client.update_runtime(name), as_json=as_json)
+
+
 def clear(name: Name, wait: Wait = True, timeout: Timeout = 120, as_json: Json = False) -> None:
     """Remove the data and checkpoints of a stopped pipeline."""
     from sluicegate.cli.arrival import cleared
@@ -89,5 +125,6 @@ def _follow(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (start, stop, pause, resume, clear):
+    for command in (start, stop, pause, resume, activate, approve, clear):
         app.command()(command)
+    app.command("update-runtime")(update_runtime)

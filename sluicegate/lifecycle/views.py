@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
+from sluicegate.lifecycle.status import RuntimeStatus
 from sluicegate.lifecycle.values import rfc3339
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ def selected(p: Pipeline, selector: Selector) -> dict[str, Any]:
         "silent_bootstrap": (bootstrap or Bootstrap()).silent,
         "concurrent_bootstrap": (bootstrap or Bootstrap()).concurrent,
     }
-    if selector == "status_with_connectors" and p.runtime_status is not None:
-        connectors = (p.runtime_status_details or {}).get("connector_stats")
-        if connectors is not None:
-            shown["connectors"] = connectors
-    return shown
+    return with_connectors(shown) if selector == "status_with_connectors" else shown
+
+
+def with_connectors(status: dict[str, Any]) -> dict[str, Any]:
+    """Add what a running process counts of its connectors; nothing where there is none to ask."""
+    if status["deployment_runtime_status"] in (None, RuntimeStatus.UNAVAILABLE.value):
+        return status
+    counted = (status["deployment_runtime_status_details"] or {}).get("connector_stats")
+    return {**status, "connectors": counted or {"num_errors": 0}}
 
 
 def info(p: Pipeline) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def client(api: Any) -> Iterator[Client]:
 
 
 def test_verbs_carry_the_key_and_an_id_of_their_own(api: Any, client: Client) -> None:
-    for verb in ("start", "stop", "pause", "resume", "clear", "dismiss_error"):
+    for verb in ("start", "stop", "pause", "resume", "clear", "dismiss_error", "activate", "approve"):
         api.answer("POST", f"/v0/pipelines/shop/{verb}", "", status=202)
     client.start("shop", initial="paused")
     client.stop("shop", force=True)
@@ -23,6 +23,10 @@ def test_verbs_carry_the_key_and_an_id_of_their_own(api: Any, client: Client) ->
     client.resume("shop")
     client.clear("shop")
     client.dismiss_error("shop")
+    client.activate("shop", initial="paused")
+    client.approve("shop", silent=True)
+    flags = {"silent_bootstrap": "true", "concurrent_bootstrap": "false"}
+    assert [seen.query for seen in api.seen[-2:]] == [{"initial": "paused"}, flags]
     assert [seen.query for seen in api.seen[:2]] == [{"initial": "paused"}, {"force": "true"}]
     assert {seen.headers["authorization"] for seen in api.seen} == {"Bearer key-1"}
     ids = [seen.headers["idempotency-key"] for seen in api.seen]

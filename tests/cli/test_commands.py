@@ -42,6 +42,7 @@ def test_an_empty_list_tells_what_to_do(api: Any) -> None:
         pytest.param(["stop", "shop"], {}, {"force": "false"}, id="stop"),
         pytest.param(["stop", "shop", "--force"], {}, {"force": "true"}, id="stop by force"),
         pytest.param(["pause", "shop"], PAUSED, {}, id="pause"),
+        pytest.param(["activate", "shop", "--paused"], PAUSED, {"initial": "paused"}, id="activate"),
         pytest.param(["resume", "shop"], RUNNING, {}, id="resume"),
         pytest.param(["clear", "shop"], {}, {}, id="clear"),
     ],
@@ -56,6 +57,21 @@ def test_a_verb_waits_until_it_is_so(
     assert result.exit_code == 0, result.output
     assert f"shop is {status.get('deployment_status', 'Stopped')}" in result.output
     assert api.seen[0].query == query
+
+
+def test_an_approval_says_where_the_pipeline_stands(api: Any) -> None:
+    api.answer("POST", f"{SHOP}/approve", "Bootstrap approved")
+    api.answer("GET", SHOP, api.pipeline(deployment_status="Bootstrapping"))
+    result = run(api, "approve", "shop", "--concurrent")
+    assert "shop is Bootstrapping" in result.output
+    assert api.seen[0].query == {"silent_bootstrap": "false", "concurrent_bootstrap": "true"}
+
+
+def test_a_pipeline_moves_to_the_current_platform(api: Any) -> None:
+    api.answer("POST", f"{SHOP}/update_runtime", api.pipeline(program_status="Pending"))
+    result = run(api, "update-runtime", "shop")
+    assert result.exit_code == 0, result.output
+    assert "shop is Stopped" in result.output
 
 
 def test_a_verb_need_not_wait(api: Any) -> None:

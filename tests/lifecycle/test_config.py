@@ -94,6 +94,7 @@ FORMS: list[tuple[str, Any, Any]] = [
     ("storage", {"backend": OBJECT}, {**STORAGE, "backend": OBJECT}),
     ("fault_tolerance", None, {"model": "none", "checkpoint_interval_secs": 60}),
     ("fault_tolerance", {}, {"model": "exactly_once", "checkpoint_interval_secs": 60}),
+    ("fault_tolerance", {"model": None}, {"model": "none", "checkpoint_interval_secs": 60}),
     (
         "fault_tolerance",
         {"checkpoint_interval_secs": 5},

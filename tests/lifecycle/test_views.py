@@ -56,7 +56,8 @@ def test_the_key_sets_are_exact_in_every_status(world: "World") -> None:
     for p in everywhere(world):
         assert sorted(views.selected(p, "all")) == sorted(BOTH + WHOLE + SELECTED)
         assert sorted(views.selected(p, "status")) == sorted(BOTH + SELECTED)
-        assert sorted(views.selected(p, "status_with_connectors")) == sorted(BOTH + SELECTED)
+        counted = ["connectors"] if p.runtime_status else []
+        assert sorted(views.selected(p, "status_with_connectors")) == sorted(BOTH + SELECTED + counted)
         assert sorted(views.info(p)) == sorted(BOTH + WHOLE)
 
 
@@ -64,6 +65,10 @@ def test_connectors_show_where_a_process_counts_them(deployed: Any) -> None:
     stats = {"connector_stats": {"num_errors": 3}}
     p = deployed(ResourcesStatus.PROVISIONED, runtime_status_details=stats)
     assert views.selected(p, "status_with_connectors")["connectors"] == {"num_errors": 3}
+    silent = p.but(runtime_status_details={})
+    assert views.selected(silent, "status_with_connectors")["connectors"] == {"num_errors": 0}
+    lost = p.but(runtime_status=RuntimeStatus.UNAVAILABLE)
+    assert "connectors" not in views.selected(lost, "status_with_connectors")
     assert "connectors" not in views.selected(p, "status")
     assert "connectors" not in views.selected(p, "all")
 
