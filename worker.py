@@ -20,7 +20,8 @@ from temporalio.worker import Worker
 from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.watch import Watches
-from sluicegate import __version__, logs, settings, temporal
+from sluicegate import __version__, codec, logs, settings, temporal
+from sluicegate.codec import Encryption
 from sluicegate.lifecycle.effects import Host, Readopt
 from sluicegate.provision import Adopted
 from sluicegate.provision.host import HostIdentity
@@ -59,9 +60,9 @@ _log = structlog.get_logger("worker")
     wait=tenacity.wait_exponential(multiplier=0.2, max=5),
     before_sleep=lambda state: _log.info("waiting for Temporal", attempt=state.attempt_number),
 )
-async def connected() -> Client:
+async def connected(encryption: Encryption | None = None) -> Client:
     """Connect to Temporal, however long it takes to come up, and make sure of the search attributes."""
-    client = await temporal.connect()
+    client = await temporal.connect(encryption)
     await temporal.ensure_search_attributes(client)
     return client
 
@@ -213,7 +214,8 @@ async def main() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    starting = asyncio.create_task(connected())
+    given = Settings()
+    starting = asyncio.create_task(connected(codec.encryption(given)))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
@@ -221,7 +223,7 @@ async def main() -> None:
         with suppress(asyncio.CancelledError):
             await starting
         return
-    async with running(await starting, Settings()):
+    async with running(await starting, given):
         _log.info("worker is ready")
         await stop.wait()
         _log.info("worker is draining")

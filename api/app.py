@@ -14,6 +14,7 @@ from temporalio.client import Client
 import sluicegate
 from api import (
     cluster,
+    codec,
     data_plane,
     document,
     errors,
@@ -33,8 +34,10 @@ from api import (
 from api.access_log import AccessLog
 from api.auth import Guard, check_binding
 from api.backend import Backend
+from api.codec import CodecOrigin
 from api.gate import Gate
 from sluicegate import temporal
+from sluicegate.codec import encryption
 from sluicegate.settings import Settings
 
 _TITLE = "Sluicegate"
@@ -48,7 +51,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connected = client or await temporal.connect(lazy=True)
+        connected = client or await temporal.connect(encryption(settings), lazy=True)
         async with Backend(connected, settings) as backend:
             app.state.backend = backend
             yield
@@ -63,11 +66,12 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
     lifecycle = (pipelines, verbs, data_plane, maintenance, events, watch, logs)
-    for module in (*lifecycle, keys, members, trusts, tenants, cluster, validation, platform):
+    for module in (*lifecycle, keys, members, trusts, tenants, cluster, validation, codec, platform):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, routes=app.routes)
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(CodecOrigin, settings=settings)
     app.add_middleware(AccessLog)
     document.complete(app)
     return app

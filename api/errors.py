@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api.shapes import ErrorResponse
 from sluicegate import errors
+from sluicegate.codec import Undecodable
 from sluicegate.errors import Refusal
 
 RETRY_AFTER = {"Retry-After": "5"}
@@ -159,6 +160,7 @@ def install(app: FastAPI) -> None:
     """Answer every exception in the way of the contract."""
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Located, _refused)
+    app.add_exception_handler(Undecodable, _undecodable)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -170,6 +172,11 @@ async def _refused(request: Request, problem: Exception) -> Response:
         return response(problem.refusal, Location=problem.location)
     assert isinstance(problem, Refusal)
     return response(problem)
+
+
+async def _undecodable(request: Request, problem: Exception) -> Response:
+    """What Temporal stores is out of reach for us, whatever it is; nothing is lost."""
+    return response(errors.TemporalUnavailable(error=str(problem)))
 
 
 async def _malformed(request: Request, problem: Exception) -> Response:

@@ -89,6 +89,8 @@ _LEAST = {
     ("PUT", "/v0/tenant/users/{user_id}"): Role.ADMIN,
     ("DELETE", "/v0/tenant/users/{user_id}"): Role.ADMIN,
     ("GET", "/v0/config/owners"): Role.OWNER,
+    ("POST", "/v0/codec/decode"): Role.OWNER,
+    ("POST", "/v0/codec/encode"): Role.OWNER,
     ("GET", "/v0/tenants"): Role.OWNER,
     ("POST", "/v0/tenants"): Role.OWNER,
     ("GET", "/v0/tenants/{tenant}"): Role.OWNER,

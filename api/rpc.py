@@ -34,6 +34,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.converter import PayloadCodec
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -99,6 +100,11 @@ class Temporal:
         self._service = client.workflow_service
         self._namespace = client.namespace
         self._identity = client.service_client.config.identity
+
+    @property
+    def codec(self) -> PayloadCodec | None:
+        """What encrypts payloads, if anything does."""
+        return self._client.data_converter.payload_codec
 
     async def ping(self) -> None:
         """Return when the server answers. Raises TemporalUnavailable."""

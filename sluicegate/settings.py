@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(
         None, description="Shared by API and workers; made in the data folder where not given."
     )
+    encryption_keys: Path | None = Field(
+        None,
+        description="File of keys that Temporal's payloads are encrypted with, newest first, each line an id"
+        " and 32 bytes in base64; API and workers need the same.",
+    )
+    codec_origin: str | None = Field(
+        None, description="Origin of the Temporal UI whose pages may have payloads decrypted by the API."
+    )
     logs_host: str = Field("127.0.0.1", description="Address that the host's log service binds.")
     logs_port: int = Field(0, ge=0, lt=65536, description="Its port; 0 picks one and keeps it.")
     logs_advertise: str | None = Field(None, description="Host name under which the API reaches it.")

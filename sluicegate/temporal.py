@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client, PayloadLimitsConfig
 from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import StorageDriverStoreContext
+from temporalio.converter import PayloadCodec, StorageDriverStoreContext
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
@@ -140,23 +141,32 @@ def _strict_sandbox(_: WorkflowRunner | None) -> WorkflowRunner:
     return _Runner(restrictions=restrictions.with_import_notification_policy(policy))
 
 
-PLUGIN = SimplePlugin(
-    "sluicegate",
-    data_converter=pydantic_data_converter,
-    interceptors=[AnyArguments()],
-    workflow_runner=_strict_sandbox,
-)
-"""Give it to the client and to the replayer; a client hands it on to its workers."""
+def plugin(codec: PayloadCodec | None = None) -> SimplePlugin:
+    """Make what client and replayer are given; a client hands it on to its workers.
+
+    A codec encrypts and decrypts all payloads; all clients of a namespace need one that knows the keys.
+    """
+    return SimplePlugin(
+        "sluicegate",
+        data_converter=replace(pydantic_data_converter, payload_codec=codec),
+        interceptors=[AnyArguments()],
+        workflow_runner=_strict_sandbox,
+    )
 
 
-async def connect(*, lazy: bool = False) -> Client:
-    """Connect as the `TEMPORAL_…` variables say; lazily where the server may still be away."""
+PLUGIN = plugin()
+"""The one without a codec."""
+
+
+async def connect(codec: PayloadCodec | None = None, *, lazy: bool = False) -> Client:
+    """Connect as the `TEMPORAL_…` variables say; lazily where the server may still be away. Only who reads
+    or writes payloads needs the codec."""
     config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
     config.setdefault("target_host", "127.0.0.1:7233")
     limits = PayloadLimitsConfig(memo_warn_size=40 * 1024)
     return await Client.connect(
         **config,
-        plugins=[PLUGIN],
+        plugins=[plugin(codec)],
         lazy=lazy,
         payload_limits=limits,
         # What is large is packed already.

@@ -374,6 +374,12 @@ def api_working(api_deserted_server: WorkflowEnvironment, api_process: StubProce
 
 
 @pytest.fixture
+def api_working_with(api_process: StubProcess) -> Opened:
+    """A context in which workers run that are given a client."""
+    return lambda client: working(client, api_process.address)
+
+
+@pytest.fixture
 def api_open(api_settings: Settings) -> Opened:
     """A context in which an application of its own runs, given a Temporal client; gives an HTTP client."""
 
