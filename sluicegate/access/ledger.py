@@ -11,7 +11,7 @@ from sluicegate.lifecycle.values import Packed
 
 SCHEMA = 1
 MEMO_BYTES = 32 << 10
-"""Of some two hundred keys; what is larger is read by query."""
+"""Of some three hundred keys; what is larger is read by query."""
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """From one schema to the next."""

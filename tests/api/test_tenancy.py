@@ -450,6 +450,18 @@ async def test_only_an_empty_tenant_is_deleted(http: Process, tenant: Any, api_n
     assert tenant["id"] not in {membership.tenant_id for membership in memberships}
 
 
+async def test_a_delete_that_broke_off_is_finished_by_the_next(
+    http: Process, tenant: Any, api_server: WorkflowEnvironment
+) -> None:
+    await http.post("/v0/tenant/users", json={"subject": "left", "role": "read"}, headers=acting(tenant))
+    handle = api_server.client.get_workflow_handle(temporal.tenant_workflow_id(tenant["id"]))
+    await handle.execute_update("change", {"change": {"kind": "dissolve"}})
+    path = f"/v0/tenants/{tenant['id']}"
+    assert (await http.get(path, headers=OWNER)).status_code == 200
+    empty(await http.delete(path, headers=OWNER))
+    assert (await http.get(path, headers=OWNER)).status_code == 404
+
+
 async def test_a_key_of_a_deleted_tenant_is_dead(http: Process, api_server: Any) -> None:
     tenant = await founded(http)
     made = await http.post("/v0/api_keys", json={"name": "k"}, headers=acting(tenant))
