@@ -79,7 +79,8 @@ async def delete(api: httpx.AsyncClient, name: str) -> None:
 async def write_much(api: httpx.AsyncClient, name: str) -> None:
     """Fill a history past what the server suggests, so that a new one begins."""
     for _ in range(15):
-        assert (await api.post(f"/v0/pipelines/{name}/dismiss_error")).status_code == 200
+        answer = await api.post(f"/v0/pipelines/{name}/dismiss_error")
+        assert answer.status_code in (200, 202), answer.text  # decided, or on record where that takes long
 
 
 async def runs(client: Client, name: str) -> int:
