@@ -34,14 +34,13 @@ async def house(
     request: pytest.FixtureRequest,
     api_deserted_server: Any,
     temporal_server: Any,
-    api_process: Any,
     api_open: Any,
-    api_workers: Any,
+    api_working_with: Any,
 ) -> AsyncIterator[House]:
     """On a server with stock flags, and on one with ours that suggests a new history after 40 events."""
     client = {"stock": api_deserted_server, "tuned": temporal_server}[request.param].client
     async with AsyncExitStack() as parts:
-        await parts.enter_async_context(api_workers(client, api_process.address))
+        await parts.enter_async_context(api_working_with(client))
         writer, other = [await parts.enter_async_context(api_open(client)) for _ in range(2)]
         yield House(writer, other, client)
 
