@@ -18,7 +18,7 @@ from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.watch import Watches
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import effects, restarts, transitions
+from sluicegate.lifecycle import effects, limits, restarts, transitions
 from sluicegate.lifecycle.effects import Addressed, Deployment, ProgramText
 from sluicegate.lifecycle.reconcile import Action, Effect
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
@@ -51,7 +51,7 @@ async def _compile(p: Pipeline) -> Outcome:
         Compiler.compile,
         program,
         task_queue=temporal.EFFECTS,
-        start_to_close_timeout=timedelta(hours=1),
+        start_to_close_timeout=limits.COMPILE_WITHIN,
         heartbeat_timeout=beat.BEAT_TIMEOUT,
         retry_policy=ONCE,
         summary=f"compile version {p.program_version} of {p.name}",
@@ -218,8 +218,8 @@ def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
         case Effect.APPROVE, deploy.REFUSED:
             return (transitions.approval_told(p, Bootstrap.model_validate_json(action.argument)),)
         case Effect.WATCH, "unanswered":
-            shown = transitions.unanswered(p, now)
-            return (*shown, transitions.failed(shown[-1] if shown else p, action.effect, reason, now))
+            noted = transitions.failed(p, action.effect, reason, now)
+            return transitions.unanswered(noted, now) or (noted,)
     return (transitions.failed(p, action.effect, reason, now),)
 
 

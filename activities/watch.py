@@ -16,11 +16,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from sluicegate import errors
 from sluicegate.lifecycle.effects import Failure, Observation, Observed, WatchRequest
+from sluicegate.lifecycle.explanation import LOOK_EVERY
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.provision import Provisioner, ProvisionError
 from sluicegate.runtime_client import RuntimeClient, Unreachable
 
-IDLE_EVERY = 1.0
+IDLE_EVERY = LOOK_EVERY.total_seconds()
 """Seconds between looks at a process that does what it should."""
 BUSY_EVERY = 0.05
 """Seconds between looks at one whose status is about to change."""

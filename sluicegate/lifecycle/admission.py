@@ -5,12 +5,12 @@ returns the `Admitted` change: the new record, whether that is an event, and the
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import restarts
+from sluicegate.lifecycle import limits, restarts
 from sluicegate.lifecycle.commands import (
     Activate,
     Approve,
@@ -32,11 +32,6 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
-from sluicegate.lifecycle.values import rfc3339
-
-SUSPEND_WITHIN = timedelta(minutes=10)
-"""A checkpoint of a large state takes minutes; past this the stop goes on without it."""
-
 
 MAX_WORD = 64
 """Characters of a word not understood that a receipt keeps."""
@@ -113,14 +108,7 @@ def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
         raise errors.InvalidTransition(action="suspend", status=RuntimeDesired.STANDBY.value)
     if p.told is RuntimeDesired.SUSPENDED:
         return Admitted(p, "Pipeline is suspending", event=False)
-    deadline = at + SUSPEND_WITHIN
-    explained = {"reason": "It makes its checkpoint before it stops.", "deadline": rfc3339(deadline)}
-    suspending = p.succeeding(
-        "steer",
-        wanted=RuntimeDesired.SUSPENDED,
-        deadline=deadline,
-        resources_status_details={**(p.resources_status_details or {}), **explained},
-    )
+    suspending = p.succeeding("steer", wanted=RuntimeDesired.SUSPENDED, deadline=at + limits.SUSPEND_WITHIN)
     return Admitted(suspending, "Pipeline is suspending", event=False)
 
 
@@ -189,7 +177,11 @@ def _clear(p: Pipeline, verb: Clear, at: datetime) -> Admitted:
             current_status=p.storage_status.value,
             new_status=StorageStatus.CLEARING.value,
         )
-    clearing = p.but(storage_status=StorageStatus.CLEARING, storage_status_details=None)
+    clearing = p.but(
+        storage_status=StorageStatus.CLEARING,
+        storage_status_details=None,
+        deadline=at + limits.END_WITHIN,
+    )
     return Admitted(clearing, answer)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Self
 
-from sluicegate.lifecycle import ids
+from sluicegate.lifecycle import explanation, ids
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.values import Time, Value, rfc3339
@@ -61,7 +61,7 @@ class Event(Value):
             deployment_runtime_desired_status=p.runtime_desired.value if p.runtime_desired else None,
             program_status=p.program_status.value,
             storage_status=p.storage_status.value,
-            deployment_resources_status_details=p.resources_status_details,
+            deployment_resources_status_details=explanation.details(p),
             deployment_runtime_status_details=p.runtime_status_details,
             deployment_error=p.deployment_error,
             storage_status_details=p.storage_status_details,

@@ -21,8 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sluicegate import errors
-from sluicegate.lifecycle import restarts, transitions
-from sluicegate.lifecycle.admission import SUSPEND_WITHIN
+from sluicegate.lifecycle import limits, restarts, transitions
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import (
     ProgramStatus,
@@ -31,7 +30,7 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
-from sluicegate.lifecycle.values import Value, rfc3339
+from sluicegate.lifecycle.values import Value
 
 
 class Effect(StrEnum):
@@ -171,7 +170,7 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
     if p.program_status is not ProgramStatus.SUCCESS:
         return ()
     generation = p.generation + 1
-    deadline = at + transitions.provision_within(p)
+    deadline = at + limits.provision_within(p)
     in_use = p.but(storage_status=StorageStatus.IN_USE)
     provisioning = in_use.with_resources(
         ResourcesStatus.PROVISIONING,
@@ -180,7 +179,7 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         deployment_id=restarts.deployment_id(p, at, generation),
         deployment_error=None,
         deadline=deadline,
-        resources_status_details={**restarts.provisioning_details(p), "deadline": rfc3339(deadline)},
+        resources_status_details=restarts.provisioning_details(p),
         last_try=False,
         epoch=p.epoch + 1,
         sequence=0,
@@ -192,7 +191,7 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
     if p.runtime_status is RuntimeStatus.SUSPENDED:
         return transitions.over(p, None, at)
     if p.wanted is RuntimeDesired.SUSPENDED and p.deadline and at >= p.deadline:
-        timeout = {"secs": int(SUSPEND_WITHIN.total_seconds()), "nanos": 0}
+        timeout = {"secs": int(limits.SUSPEND_WITHIN.total_seconds()), "nanos": 0}
         late = transitions.failure(errors.AutomatonSuspendingComputeTimeout(timeout=timeout))
         return transitions.over(p, late, at)
     if (healthy_at := restarts.recovers_at(p)) and at >= healthy_at:

@@ -95,6 +95,7 @@ class Pipeline(Value):
     resources_status: ResourcesStatus = ResourcesStatus.STOPPED
     resources_status_since: Time
     resources_status_details: dict[str, Any] | None = None
+    """What the provisioner said; `explanation.details` has all that is shown."""
     resources_desired: ResourcesDesired = ResourcesDesired.STOPPED
     resources_desired_since: Time
     runtime_status: RuntimeStatus | None = None
@@ -128,7 +129,8 @@ class Pipeline(Value):
     """Grows whenever effects on the host are issued anew; with `sequence` it fences observations."""
     sequence: int = 0
     deadline: Time | None = None
-    """When the wait that the resources status stands for ends (provisioning, suspending)."""
+    """When the wait that the resources status stands for ends (provisioning, suspending, stopping,
+    clearing)."""
     last_try: bool = False
     """The deadline has passed, and the effect now in flight decides."""
     retries: dict[str, Retry] = {}

@@ -153,9 +153,9 @@ def deployment_id(p: Pipeline, at: datetime, generation: int) -> str:
     return ids.uuid7(at, f"{p.id}/deployment/{generation}")
 
 
-def provisioning_details(p: Pipeline) -> dict[str, Any]:
-    """Say why a process is being started."""
-    return _explained(p) if p.restarts.next else {"reason": "Its process is being started."}
+def provisioning_details(p: Pipeline) -> dict[str, Any] | None:
+    """Say why a process is being started, where nobody has asked for it."""
+    return _explained(p) if p.restarts.next else None
 
 
 def _explained(p: Pipeline) -> dict[str, Any]:

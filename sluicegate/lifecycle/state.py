@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from sluicegate.errors import IdempotencyKeyReused, MessageNotUnderstood, Overloaded, Refusal
-from sluicegate.lifecycle import admission, edits, journal, reconcile, views
+from sluicegate.lifecycle import admission, edits, explanation, journal, reconcile, views
 from sluicegate.lifecycle.commands import Command, Unreadable
 from sluicegate.lifecycle.journal import SYSTEM, Cause, Journal
 from sluicegate.lifecycle.receipts import Receipt, Receipts
@@ -39,6 +39,8 @@ class State(Value):
     receipts: Receipts = Receipts()
     revision: int = 1
     """Grows with every change of the record; what caches of the descriptor go by."""
+    because: Cause | None = None
+    """Whose request is being carried out; what happens until the pipeline rests is put down to it."""
     overloaded: bool = False
     """The newest message was refused for want of room for its receipt."""
 
@@ -49,6 +51,7 @@ class State(Value):
         return cls(
             pipeline=p,
             journal=Journal().noting(p, at, cause),
+            because=cause,
             receipts=Receipts().adding(receipt),
         )
 
@@ -67,7 +70,8 @@ class State(Value):
             receipt = receipt.but(code=refused.error_code, info=refused.details)
             return self._receiving(receipt)
         cause = Cause(actor=message.actor, request_id=message.request_id)
-        changed = self.noting([admitted.pipeline], at, cause, event=admitted.event)
+        carrying_out = self.but(because=cause) if admitted.pipeline != self.pipeline else self
+        changed = carrying_out.noting([admitted.pipeline], at, cause, event=admitted.event)
         return changed._receiving(receipt.but(info=admitted.answer))
 
     def editing(self, edit: edits.Edit, at: datetime) -> Self:
@@ -81,21 +85,23 @@ class State(Value):
             raise Overloaded
         edited = edits.apply(self.pipeline, edit, at)
         cause = Cause(actor=edit.actor, request_id=edit.request_id)
-        changed = self.noting([edited.pipeline], at, cause, event=edited.event)
+        carrying_out = self.but(because=cause) if edited.event else self
+        changed = carrying_out.noting([edited.pipeline], at, cause, event=edited.event)
         return changed._receiving(Receipt(id=edit.request_id, at=at, fp=edit.fingerprint))
 
     def noting(
-        self, records: Iterable[Pipeline], at: datetime, cause: Cause = SYSTEM, *, event: bool = False
+        self, records: Iterable[Pipeline], at: datetime, cause: Cause | None = None, *, event: bool = False
     ) -> Self:
         """Take the records of a transition, each an event where it shows (or where `event` says so)."""
-        state = self
+        state, cause = self, cause or self.because or SYSTEM
         for record in records:
             log = state.journal
             if event or journal.is_transition(state.pipeline, record):
                 log = log.noting(record, at, cause)
             if record != state.pipeline or log is not state.journal:
                 state = state.but(pipeline=record, journal=log, revision=state.revision + 1)
-        return state
+        carried_out = state.because is not None and explanation.at_rest(state.pipeline)
+        return state.but(because=None) if carried_out else state
 
     def advanced(self, at: datetime) -> Self:
         """Make all decisions that need no effect."""

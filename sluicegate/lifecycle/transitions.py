@@ -5,9 +5,9 @@ Functions that return several records stand for several writes, each an event of
 
 from datetime import datetime, timedelta
 
-from sluicegate import config, errors
+from sluicegate import errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import restarts
+from sluicegate.lifecycle import limits, restarts
 from sluicegate.lifecycle.effects import (
     CompileOutcome,
     Failure,
@@ -26,10 +26,6 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
-from sluicegate.lifecycle.values import rfc3339
-
-PROVISION_WITHIN = timedelta(seconds=60)
-"""Until a process that does not answer counts as never having come up, queueing on a busy host included."""
 
 COMPILE_ATTEMPTS = 5
 """After which a compiler that cannot be run is reported as a system error of the program."""
@@ -37,12 +33,6 @@ COMPILE_ATTEMPTS = 5
 _AWAKE = (RuntimeDesired.RUNNING, RuntimeDesired.PAUSED)
 _FIRST_RETRY = timedelta(milliseconds=200)
 _LONGEST_RETRY = timedelta(seconds=30)
-
-
-def provision_within(p: Pipeline) -> timedelta:
-    """How long the process has until it must answer."""
-    seconds = p.runtime_config.get("provisioning_timeout_secs")
-    return PROVISION_WITHIN if seconds is None else timedelta(seconds=min(seconds, config.DAY))
 
 
 def failure(problem: Refusal) -> Failure:
@@ -259,9 +249,9 @@ def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
         steered=None,
         approved=None,
         approval_told=None,
-        deadline=None,
+        deadline=at + limits.END_WITHIN,
         last_try=False,
-        resources_status_details={"reason": "Its process is being ended."},
+        resources_status_details=None,
     ).with_runtime(None, at)
 
 
@@ -269,7 +259,7 @@ def stopped(p: Pipeline, at: datetime) -> Pipeline:
     """Enter Stopped; the compute is gone."""
     if p.resources_status is not ResourcesStatus.STOPPING:
         return p
-    gone = p.with_resources(ResourcesStatus.STOPPED, at, deployment_id=None, resources_status_details=None)
+    gone = p.with_resources(ResourcesStatus.STOPPED, at, deployment_id=None, deadline=None)
     return restarts.resting(gone, at)
 
 
@@ -277,7 +267,7 @@ def cleared(p: Pipeline) -> Pipeline:
     """The storage is empty; the pipeline may live on any host again."""
     if p.storage_status is not StorageStatus.CLEARING:
         return p
-    empty = p.but(storage_status=StorageStatus.CLEARED, storage_status_details=None, host=None)
+    empty = p.but(storage_status=StorageStatus.CLEARED, storage_status_details=None, host=None, deadline=None)
     return empty.succeeding("clear_storage")
 
 
@@ -291,9 +281,6 @@ def failed(p: Pipeline, effect: str, reason: str, at: datetime) -> Pipeline:
     delay = min(_FIRST_RETRY * 2 ** min(attempts - 1, 16), _LONGEST_RETRY)
     retry = Retry(attempts=attempts, not_before=at + delay, reason=reason)
     noted = p.but(retries={**p.retries, effect: retry})
-    if p.resources_status is not ResourcesStatus.PROVISIONED and effect != "compile":
-        details = {"reason": reason, "next_retry_at": rfc3339(retry.not_before)}
-        noted = noted.but(resources_status_details=details)
     if effect == "watch":
         noted = noted.but(epoch=p.epoch + 1, sequence=0)  # the next watch counts from one again
     return noted
@@ -320,5 +307,5 @@ def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, 
 
 def timed_out(p: Pipeline) -> Failure:
     """The error of a process that was not ready in time."""
-    timeout = {"secs": int(provision_within(p).total_seconds()), "nanos": 0}
+    timeout = {"secs": int(limits.provision_within(p).total_seconds()), "nanos": 0}
     return failure(errors.AutomatonProvisioningTimeout(timeout=timeout))

@@ -4,6 +4,7 @@ for people who read it in the Temporal UI."""
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from sluicegate.lifecycle import explanation
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
 from sluicegate.lifecycle.status import RuntimeStatus
 from sluicegate.lifecycle.values import rfc3339
@@ -90,7 +91,7 @@ def _descriptor(p: Pipeline) -> dict[str, Any]:
             "system_error": p.system_error,
         },
         "program_info": p.program_info.json_value if p.program_info else None,
-        "deployment_resources_status_details": p.resources_status_details,
+        "deployment_resources_status_details": explanation.details(p),
     }
 
 

@@ -193,8 +193,8 @@ class World:
             case Effect.APPROVE, "refused" if not (self.process and self.process.asks):
                 records = (transitions.approval_told(p, Bootstrap.model_validate_json(action.argument)),)
             case Effect.WATCH, "unanswered":
-                shown = transitions.unanswered(p, now)
-                records = (*shown, transitions.failed(shown[-1] if shown else p, "watch", reason, now))
+                noted = transitions.failed(p, "watch", reason, now)
+                records = transitions.unanswered(noted, now) or (noted,)
             case effect, _:
                 records = (transitions.failed(p, effect, reason, now),)
         self._note("system", records)

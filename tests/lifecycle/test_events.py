@@ -189,3 +189,66 @@ def test_at_most_720_events_are_kept(world: "World") -> None:
     assert len(events) == 720
     assert world.state.journal.count == 735
     assert len({event.event_id for event in events}) == 720
+
+
+def causes(world: "World", since: int) -> list[str | None]:
+    """The requests that the events since then are put down to, consecutive ones collapsed."""
+    shown: list[str | None] = []
+    for event in world.state.journal.events[since:]:
+        if event.request_id not in shown[-1:]:
+            shown.append(event.request_id)
+    return shown
+
+
+def test_what_follows_from_a_request_is_put_down_to_it_until_the_pipeline_rests(world: "World") -> None:
+    world.cooperate()
+    assert causes(world, 0) == ["create"]
+    assert {event.actor for event in world.state.journal.events} == {"ann"}
+    for verb in ("start", "pause", "resume", "stop", "clear"):
+        before = world.state.journal.count
+        assert world.send(verb, request_id=f"my {verb}") is None
+        world.cooperate()
+        assert causes(world, before) == [f"my {verb}"]
+        assert world.state.because is None
+
+
+def test_what_nobody_asked_for_is_the_systems(world: "World") -> None:
+    running(world)
+    before = world.state.journal.count
+    assert world.process is not None
+    world.process.alive = False
+    world.cooperate()
+    events = world.state.journal.events[before:]
+    assert {(event.actor, event.request_id) for event in events} == {("system", None)}
+
+
+def test_a_request_that_changes_nothing_does_not_take_over(world: "World") -> None:
+    world.cooperate()
+    before = world.state.journal.count
+    world.send("start", request_id="first")
+    world.turn()
+    world.send("start", request_id="again")
+    world.send("pause", request_id="refused")
+    world.cooperate()
+    assert causes(world, before) == ["first", "again", "first"]
+
+
+def test_a_stop_takes_over_from_a_start(world: "World") -> None:
+    world.cooperate()
+    before = world.state.journal.count
+    world.send("start", request_id="start")
+    world.turn()
+    world.send("stop", force=True, request_id="stop")
+    world.cooperate()
+    assert causes(world, before) == ["start", "stop"]
+
+
+def test_events_and_their_cause_survive_a_new_history(world: "World") -> None:
+    world.turn()
+    world.send("start", request_id="start")
+    world.turn()
+    before = world.state.journal
+    world.renew()
+    assert world.state.journal == before
+    world.cooperate()
+    assert causes(world, before.count - 1) == ["start"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sluicegate.lifecycle import reconcile, transitions
+from sluicegate.lifecycle import explanation, limits, reconcile, transitions
 from sluicegate.lifecycle.effects import (
     CompileOutcome,
     Failure,
@@ -153,7 +153,8 @@ def test_delays_double_up_to_half_a_minute(deployed: Any, at: datetime) -> None:
     for _ in range(12):
         p = transitions.failed(p, "deprovision", "no", at)
         delays.append((p.retries["deprovision"].not_before - at).total_seconds())
-        assert (p.resources_status_details or {})["reason"] == "no"
+        reason = (explanation.details(p) or {})["reason"]
+        assert reason == f"Its process is being ended. Attempt {len(delays)} failed: no"
         assert reconcile.wake_at(p, at) == p.retries["deprovision"].not_before
         assert reconcile.actions(p, at) == frozenset()
         assert reconcile.actions(p, p.retries["deprovision"].not_before)
@@ -179,7 +180,7 @@ def test_provisioning_is_tried_until_its_deadline_and_once_more(effect: str, wor
             world.now = wake_at
             world.turn()
     assert tries < 20
-    assert timedelta(0) <= world.now - began - transitions.PROVISION_WITHIN <= timedelta(minutes=1)
+    assert timedelta(0) <= world.now - began - limits.PROVISION_WITHIN <= timedelta(minutes=1)
     world.cooperate()
     assert world.p.fully_stopped
     assert world.p.deployment_error is not None
@@ -189,7 +190,7 @@ def test_provisioning_is_tried_until_its_deadline_and_once_more(effect: str, wor
 
 def test_the_deadline_is_the_users(make_pipeline: Any) -> None:
     p = make_pipeline(runtime_config={"provisioning_timeout_secs": 5})
-    assert transitions.provision_within(p) == timedelta(seconds=5)
+    assert limits.provision_within(p) == timedelta(seconds=5)
 
 
 def test_a_stop_does_not_wait_for_a_retry(world: "World") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sluicegate import errors
-from sluicegate.lifecycle import admission
+from sluicegate.lifecycle import admission, limits
 from sluicegate.lifecycle.commands import Activate, Approve, Clear, DismissError, Pause, Resume, Stop, Verb
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.status import (
@@ -59,7 +59,7 @@ def test_a_graceful_stop_asks_the_process_for_a_checkpoint(status: str, deployed
     admitted = admission.admit(p, Stop(), at)
     assert admitted.answer == "Pipeline is suspending"
     assert admitted.pipeline.wanted is RuntimeDesired.SUSPENDED
-    assert admitted.pipeline.deadline == at + admission.SUSPEND_WITHIN
+    assert admitted.pipeline.deadline == at + limits.SUSPEND_WITHIN
     assert admitted.pipeline.start_wanted
     again = admission.admit(admitted.pipeline, Stop(), at)
     assert (again.pipeline, again.answer) == (admitted.pipeline, "Pipeline is suspending")

@@ -5,7 +5,7 @@ late, or not at all; delivers observations late, twice and in any order; crashes
 back and the history begin anew. Whatever happened, a stop is then obeyed, and a wish fulfilled.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import settings
@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import reconcile
+from sluicegate.lifecycle import reconcile, views
 from sluicegate.lifecycle.effects import Host
 from sluicegate.lifecycle.policies import RestartPolicy
 from sluicegate.lifecycle.reconcile import Effect
@@ -33,7 +33,7 @@ from sluicegate.lifecycle.status import (
     RuntimeDesired,
     RuntimeStatus,
 )
-from sluicegate.lifecycle.values import Packed
+from sluicegate.lifecycle.values import Packed, rfc3339
 
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import Step, World
@@ -112,6 +112,26 @@ def check_record(p: Pipeline) -> None:
         assert (p.restarts.next.not_before is not None) is waiting
 
 
+def check_explanation(step: "Step") -> None:
+    """Assert that what is not at rest says why, and until when or when it is tried again."""
+    p = step.new
+    shown = views.info(p)["deployment_resources_status_details"]
+    if p.fully_stopped and p.storage_status != "Clearing":
+        restart_at = p.restarts.next and p.restarts.next.not_before
+        assert (shown is not None) is bool(restart_at or p.restarts.quarantined_since)
+        assert not restart_at or shown["next_retry_at"] == rfc3339(restart_at)
+        return
+    word = p.deployment_status if p.wanted is not RuntimeDesired.SUSPENDED else "suspending"
+    if word in ("Running", "Paused", "Standby") and p.start_wanted and not p.retries.keys() - {"watch"}:
+        assert shown == p.resources_status_details
+        return
+    assert shown["reason"], word
+    times = [datetime.fromisoformat(shown[key]) for key in ("deadline", "next_retry_at") if key in shown]
+    assert times, word
+    if p.resources_status != step.old.resources_status:
+        assert all(at > step.at for at in times), "what has just begun is not late"
+
+
 def check_statuses(step: "Step") -> None:
     """Assert what may follow on what, and that each time moves with its status."""
     old, new = step.old, step.new
@@ -181,6 +201,7 @@ def check_steps(world: "World") -> None:
         check_numbers(step)
         check_wishes(step)
         check_record(step.new)
+        check_explanation(step)
 
 
 def core(p: Pipeline) -> Pipeline:

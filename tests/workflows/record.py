@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from sluicegate import __version__, temporal
+from tests.workflows import test_access as access
 from tests.workflows.test_cluster import begin, tell
 from workflows.cluster import ClusterWorkflow
 
@@ -171,3 +172,16 @@ async def test_health_of_the_control_plane(
     before = client.get_workflow_handle(begun.id, run_id=begun.first_execution_run_id)
     await _write(before, "cluster/continued-before")
     await _write(client.get_workflow_handle(begun.id), "cluster/continued-after")
+
+
+@pytest.mark.parametrize("kind", ["Directory", "Tenant"])
+async def test_who_may_do_what(temporal_server: WorkflowEnvironment, decider: None, kind: str) -> None:
+    client = temporal_server.client
+    begun = await access.begin(client, kind)
+    await access.live(begun)
+    while (await client.get_workflow_handle(begun.id).describe()).run_id == begun.first_execution_run_id:
+        await access.change(begun, access.another(kind))
+    await access.change(begun, access.another(kind))
+    before = client.get_workflow_handle(begun.id, run_id=begun.first_execution_run_id)
+    await _write(before, f"access/{kind.lower()}-before")
+    await _write(client.get_workflow_handle(begun.id), f"access/{kind.lower()}-after")

@@ -1,0 +1,25 @@
+"""Limits: how long each wait of a pipeline may last, and why so long."""
+
+from datetime import timedelta
+
+from sluicegate import config
+from sluicegate.lifecycle.record import Pipeline
+
+COMPILE_WITHIN = timedelta(hours=1)
+"""One compilation, with the turn that it waits for; the compiler itself has a minute."""
+
+PROVISION_WITHIN = timedelta(seconds=60)
+"""Until a process that does not answer counts as never having come up, queueing on a busy host included."""
+
+SUSPEND_WITHIN = timedelta(minutes=10)
+"""A checkpoint of a large state takes minutes; past this the stop goes on without it."""
+
+END_WITHIN = timedelta(seconds=30)
+"""Until a process should have ended, or a storage be empty, on a host that answers; past this it is late,
+and tried again and again."""
+
+
+def provision_within(p: Pipeline) -> timedelta:
+    """How long the process has until it must answer."""
+    seconds = p.runtime_config.get("provisioning_timeout_secs")
+    return PROVISION_WITHIN if seconds is None else timedelta(seconds=min(seconds, config.DAY))
