@@ -19,6 +19,7 @@ from temporalio.worker import Worker
 
 from activities.compile import Compiler
 from activities.deploy import Deployments
+from activities.schedules import Schedules
 from activities.watch import Watches
 from sluicegate import __version__, codec, logs, settings, temporal
 from sluicegate.codec import Encryption
@@ -32,12 +33,14 @@ from workflows.cleanup import CleanupWorkflow
 from workflows.cluster import ClusterWorkflow
 from workflows.directory import DirectoryWorkflow
 from workflows.pipeline import PipelineWorkflow
+from workflows.scheduled import ScheduledWorkflow
 from workflows.tenant import TenantWorkflow
 from workflows.validation import ValidationWorkflow
 
 WORKFLOWS = (
     PipelineWorkflow,
     CleanupWorkflow,
+    ScheduledWorkflow,
     ClusterWorkflow,
     DirectoryWorkflow,
     TenantWorkflow,
@@ -150,7 +153,7 @@ def _host_workers(
         Worker(
             client,
             task_queue=temporal.EFFECTS,
-            activities=[compiler.compile, compiler.validate, deployments.bind],
+            activities=[compiler.compile, compiler.validate, deployments.bind, Schedules(client).place],
             max_concurrent_activities=EFFECTS,
             graceful_shutdown_timeout=DRAIN_WITHIN,
             build_id=__version__,

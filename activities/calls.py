@@ -16,9 +16,10 @@ from activities import beat, deploy
 from activities import watch as watching
 from activities.compile import Compiler
 from activities.deploy import Deployments
+from activities.schedules import Schedules
 from activities.watch import Watches
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import effects, limits, restarts, transitions
+from sluicegate.lifecycle import effects, limits, restarts, schedules, transitions
 from sluicegate.lifecycle.effects import Addressed, Deployment, ProgramText
 from sluicegate.lifecycle.reconcile import Action, Effect
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
@@ -159,6 +160,27 @@ async def _clear_storage(p: Pipeline) -> Outcome:
     return lambda p: (transitions.cleared(p),)
 
 
+async def _place_schedules(p: Pipeline) -> Outcome:
+    revision = p.schedules_revision
+    book = effects.ScheduleBook(
+        pipeline_id=p.id,
+        workflow_id=workflow.info().workflow_id,
+        revision=revision,
+        schedules=p.schedules,
+        gone=tuple(name for name in p.schedule_names if name not in p.schedules),
+    )
+    await workflow.execute_activity_method(
+        Schedules.place,
+        book,
+        task_queue=temporal.EFFECTS,
+        schedule_to_start_timeout=UNANSWERED_AFTER,
+        start_to_close_timeout=timedelta(minutes=1),
+        retry_policy=ONCE,
+        summary=f"put the schedules of {p.name} in place",
+    )
+    return lambda p: (schedules.placed(p, revision),)
+
+
 def _host_id(p: Pipeline) -> str:
     return p.host.host_id if p.host else ""
 
@@ -244,4 +266,5 @@ _CALLS: dict[Effect, Callable[[Pipeline], Coroutine[Any, Any, Outcome]]] = {
     Effect.APPROVE: _approve,
     Effect.DEPROVISION: _deprovision,
     Effect.CLEAR_STORAGE: _clear_storage,
+    Effect.PLACE_SCHEDULES: _place_schedules,
 }

@@ -19,6 +19,7 @@ from api import (
     document,
     errors,
     events,
+    keeping,
     keys,
     logs,
     maintenance,
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redoc_url=None,
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
-    lifecycle = (pipelines, verbs, data_plane, maintenance, events, watch, logs)
+    lifecycle = (pipelines, verbs, keeping, data_plane, maintenance, events, watch, logs)
     for module in (*lifecycle, keys, members, trusts, tenants, cluster, validation, codec, platform):
         app.include_router(module.router)
     errors.install(app)

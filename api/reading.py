@@ -50,6 +50,7 @@ class Reader:
         self._receipts = SingleFlight[str, Projection](self._ask_receipts)
         self._descriptors = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "descriptor"))
         self._journals = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "journal"))
+        self._kept = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "kept"))
         self._cached: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
 
     async def aclose(self) -> None:
@@ -57,6 +58,7 @@ class Reader:
         await self._receipts.aclose()
         await self._descriptors.aclose()
         await self._journals.aclose()
+        await self._kept.aclose()
 
     async def projection(self, tenant_id: str, name: str) -> Projection:
         """Read what a pipeline is now. Raises UnknownPipelineName."""
@@ -108,6 +110,10 @@ class Reader:
         shown = await self.projection(tenant_id, name)  # tells what is missing without any worker
         answer = await self._bulk(self._journals, tenant_id, shown.name)
         return Journal.model_validate(Packed(zlib64=answer["journal"]).json_value)
+
+    async def kept(self, tenant_id: str, name: str) -> dict[str, Any]:
+        """Read restart policy and schedules, as `State.kept` shows them. Raises as `whole`."""
+        return await self._bulk(self._kept, tenant_id, name)
 
     async def _bulk(
         self, flight: SingleFlight[None, dict[str, Any]], tenant_id: str, name: str

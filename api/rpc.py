@@ -24,6 +24,7 @@ from temporalio.api.update.v1 import Input, Meta, Outcome, WaitPolicy
 from temporalio.api.update.v1 import Request as UpdateRequest
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeScheduleRequest,
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
@@ -288,6 +289,14 @@ class Temporal:
         )
         polls = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
         return max(polls, default=None)
+
+    async def schedule_times(self, schedule_id: str) -> list[datetime]:
+        """When a schedule is due next. Raises NoSuchWorkflow where there is no such schedule."""
+        request = DescribeScheduleRequest(namespace=self._namespace, schedule_id=schedule_id)
+        answer = await self._patiently(
+            lambda left: self._service.describe_schedule(request, timeout=left), READ_WITHIN
+        )
+        return [time.ToDatetime(tzinfo=UTC) for time in answer.info.future_action_times]
 
     async def _memo(self, info: WorkflowExecutionInfo, key: str) -> dict[str, Any]:
         [memo] = await self._client.data_converter.decode([info.memo.fields[key]])

@@ -163,6 +163,30 @@ class InvalidOidcIssuerUrl(Refusal):
     keys = ("issuer", "reason")
 
 
+class InvalidSchedule(Refusal):
+    """The schedule is not valid: {reason}."""
+
+    keys = ("reason",)
+
+
+class TooManySchedules(Refusal):
+    """There would be {count} schedules; a pipeline may have {maximum}."""
+
+    keys = ("count", "maximum")
+
+
+class ScheduleNotInForce(Refusal):
+    """The schedule '{schedule_name}' has no say: {reason}."""
+
+    keys = ("schedule_name", "reason")
+
+
+class AnotherPipeline(Refusal):
+    """The request was meant for the pipeline {pipeline_id}, which had this name before."""
+
+    keys = ("pipeline_id",)
+
+
 class UnsupportedPipelineAction(Refusal):
     """The action {action} is not supported: {reason}."""
 
@@ -256,6 +280,12 @@ class TenantNotEmpty(Refusal):
     trusts; delete them first."""
 
     keys = ("tenant_id", "pipelines", "api_keys", "oidc_trusts")
+
+
+class UnknownSchedule(Refusal):
+    """The pipeline has no schedule named '{schedule_name}'."""
+
+    keys = ("schedule_name",)
 
 
 class DuplicateName(Refusal):

@@ -101,6 +101,11 @@ def refusing() -> Iterator[None]:
         ) from None
 
 
+def schedule_id(pipeline_id: str, name: str) -> str:
+    """Name a schedule of a pipeline; by id, so that it is found whatever the pipeline is called."""
+    return f"schedule/{pipeline_id}/{name}"
+
+
 class _AnyArguments(WorkflowInboundInterceptor):
     """Hands every signal handler one list, whatever was sent, since a wrong count would raise in the
     workflow and wedge it for good."""

@@ -201,6 +201,11 @@ class PipelineWorkflow:
         """See `commands.DismissError`."""
         self._obey("dismiss_error", given)
 
+    @workflow.signal(description="A schedule is due; sent by its workflow.")
+    def scheduled(self, given: Any) -> None:
+        """See `commands.Scheduled`."""
+        self._obey("scheduled", given)
+
     def _obey(self, verb_name: str, given: list[Any]) -> None:
         """Decide a verb and write its receipt. Total: nothing that arrives can raise in here."""
         if self._state.pipeline.fenced or self._renaming:
@@ -253,6 +258,11 @@ class PipelineWorkflow:
     def descriptor(self) -> dict[str, Any]:
         """See `State.descriptor`."""
         return self._state.descriptor()
+
+    @workflow.query(description="Restart policy and schedules.")
+    def kept(self) -> dict[str, Any]:
+        """See `State.kept`."""
+        return self._state.kept()
 
     @workflow.query(description="All transitions that are kept, packed.")
     def journal(self) -> dict[str, Any]:
@@ -351,11 +361,17 @@ def search_attributes(p: Pipeline) -> list[SearchAttributePair[str]]:
 
 
 async def _leave_cleanup(p: Pipeline) -> None:
-    if not p.hosts:
+    if not p.hosts and not p.schedule_names:
         return
     await workflow.start_child_workflow(
         "Cleanup",
-        Remains(pipeline_id=p.id, name=p.name, generation=p.generation, hosts=p.hosts),
+        Remains(
+            pipeline_id=p.id,
+            name=p.name,
+            generation=p.generation,
+            hosts=p.hosts,
+            schedules=p.schedule_names,
+        ),
         id=temporal.cleanup_workflow_id(p.id),
         parent_close_policy=workflow.ParentClosePolicy.ABANDON,
         static_summary=f"remove what {p.name} left",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import limits, restarts
+from sluicegate.lifecycle import limits, restarts, schedules
 from sluicegate.lifecycle.commands import (
     Activate,
     Approve,
@@ -18,6 +18,7 @@ from sluicegate.lifecycle.commands import (
     DismissError,
     Pause,
     Resume,
+    Scheduled,
     Start,
     Stop,
     Verb,
@@ -49,7 +50,14 @@ class Admitted(NamedTuple):
 def admit(p: Pipeline, verb: Verb, at: datetime) -> Admitted:
     """Decide one verb. Raises Refusal and then changes nothing."""
     admitted = _RULES[type(verb)](p, verb, at)
-    return admitted._replace(pipeline=restarts.heeding(p, verb, admitted.pipeline))
+    heeded = restarts.heeding(p, verb, admitted.pipeline)
+    return admitted._replace(pipeline=schedules.told(heeded, verb, at))
+
+
+def _scheduled(p: Pipeline, verb: Scheduled, at: datetime) -> Admitted:
+    """Do what a schedule in force says, as if it had been said when it was due."""
+    admitted = admit(p, schedules.command(p, verb), at)
+    return admitted._replace(pipeline=admitted.pipeline.but(told_at=verb.due_at))
 
 
 def _start(p: Pipeline, verb: Start, at: datetime) -> Admitted:
@@ -200,4 +208,5 @@ _RULES: dict[type[Verb], Callable[[Pipeline, Any, datetime], Admitted]] = {
     Approve: _approve,
     Clear: _clear,
     DismissError: _dismiss_error,
+    Scheduled: _scheduled,
 }

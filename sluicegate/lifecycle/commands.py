@@ -4,9 +4,10 @@ A message is a JSON object `{"request_id", "actor", "arguments": {…}}`; all th
 operator can send a bare `start` from the Temporal UI or its command line.
 """
 
+from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictBool, ValidationError
 
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial
@@ -65,7 +66,15 @@ class DismissError(Arguments):
     """Forget the last deployment error (contract §2.7)."""
 
 
-Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError
+class Scheduled(Arguments):
+    """Do what a schedule says, if it is still in force (see `schedules`)."""
+
+    schedule: str = ""
+    revision: int = 0
+    due_at: AwareDatetime = datetime.min.replace(tzinfo=UTC)
+
+
+Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError | Scheduled
 
 MAX_ID = 64
 MAX_ACTOR = 200
@@ -81,6 +90,7 @@ VERBS: dict[str, type[Verb]] = {
     "approve": Approve,
     "clear": Clear,
     "dismiss_error": DismissError,
+    "scheduled": Scheduled,
 }
 
 
@@ -91,6 +101,8 @@ class Command(Value):
     verb: Verb
     request_id: str
     actor: str
+    pipeline_id: str | None = None
+    """Which pipeline is meant, where its name alone would not do."""
 
     @property
     def fingerprint(self) -> str:
@@ -132,7 +144,14 @@ def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unrea
         where = ".".join(str(part) for part in first["loc"])
         reason = f"{first['msg']}: {where}".removesuffix(": ")[:MAX_REASON]
         return Unreadable(request_id=request_id, actor=actor, reason=_encodable(reason))
-    return Command(verb_name=verb_name, verb=verb, request_id=request_id, actor=actor)
+    meant = raw.get("pipeline_id")
+    return Command(
+        verb_name=verb_name,
+        verb=verb,
+        request_id=request_id,
+        actor=actor,
+        pipeline_id=meant if isinstance(meant, str) else None,
+    )
 
 
 def _is_word(given: Any) -> TypeGuard[str]:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sluicegate import config, errors
-from sluicegate.lifecycle import ids, restarts
-from sluicegate.lifecycle.policies import RestartPolicy
+from sluicegate.lifecycle import ids, restarts, schedules
+from sluicegate.lifecycle.policies import RestartPolicy, Schedule
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import StorageStatus
 from sluicegate.lifecycle.values import Packed, Value
@@ -53,6 +53,8 @@ class Edit(Value):
     set_platform_version: str | None = None
     """Pretend that the pipeline was made on this platform: for tests, so in any status and for no version."""
     restart_policy: RestartPolicy | None = None
+    schedules: dict[str, Schedule | None] | None = None
+    """Schedules to put in, and (None) to remove."""
 
     @property
     def fingerprint(self) -> str:
@@ -127,6 +129,8 @@ def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
     if p.storage_status is not StorageStatus.CLEARED and (refused := _bound_to_storage(p, changed)):
         raise errors.EditRestrictedToClearedStorage(not_allowed=refused)
     _check_size(changed)
+    if changed.name != p.name:
+        changed = schedules.moved(changed)
     versioned = changed.but(version=p.version + 1, refresh_version=p.refresh_version + 1)
     if _program(versioned) != _program(p):
         versioned = versioned.with_new_program(edit.platform_version, at)
@@ -142,6 +146,8 @@ def _with_metadata(p: Pipeline, edit: Edit) -> Pipeline:
         p = p.but(platform_version=edit.set_platform_version)
     if edit.restart_policy is not None and edit.restart_policy != p.restart_policy:
         p = restarts.under(p, edit.restart_policy)
+    if edit.schedules is not None:
+        p = schedules.changed(p, edit.schedules)
     return p
 
 

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sluicegate.lifecycle.policies import Schedule
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial, RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed, Time, Value
 
@@ -135,10 +136,30 @@ class Host(Value):
 
 
 class Remains(Addressed):
-    """A deleted pipeline and the hosts that may hold something of it."""
+    """A deleted pipeline, the hosts that may hold something of it, and what may still drive it."""
 
     name: str
     hosts: tuple[str, ...]
+    schedules: tuple[str, ...] = ()
+
+
+class ScheduleBook(Value):
+    """The schedules of a pipeline as they should be, and those that should be gone."""
+
+    pipeline_id: str
+    workflow_id: str
+    revision: int = 0
+    schedules: dict[str, Schedule] = {}
+    gone: tuple[str, ...] = ()
+
+
+class ScheduledVerb(Value):
+    """What a schedule of a pipeline sends when it is due."""
+
+    pipeline_id: str
+    workflow_id: str
+    schedule: str
+    revision: int
 
 
 class Readopt(Value):

@@ -70,7 +70,7 @@ def at_rest(p: Pipeline) -> bool:
 
 def _retry(p: Pipeline) -> Retry | None:
     """What failed last and stands in the way of the status."""
-    aside = set()
+    aside = {"place_schedules"}
     if p.resources_status is not ResourcesStatus.STOPPED or not p.start_wanted:
         aside.add("compile")
     if p.runtime_status is not RuntimeStatus.UNAVAILABLE:

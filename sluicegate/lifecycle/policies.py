@@ -1,6 +1,6 @@
-"""What users set so that a pipeline is kept as they want it while nobody looks: the restart policy."""
+"""What users set so that a pipeline is kept as they want it while nobody looks: restart policy, schedules."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,3 +28,14 @@ class RestartPolicy(Value):
         if self.max_backoff_secs < self.initial_backoff_secs:
             raise ValueError("max_backoff_secs must not be less than initial_backoff_secs")
         return self
+
+
+class Schedule(Value):
+    """A verb that is told to a pipeline at certain times; a revision is one state of it, and what drives."""
+
+    verb: Literal["start", "stop"]
+    cron: str
+    timezone: str = "UTC"
+    arguments: dict[str, Any] = {}
+    paused: bool = False
+    revision: int = 0

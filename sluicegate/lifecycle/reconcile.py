@@ -44,6 +44,7 @@ class Effect(StrEnum):
     APPROVE = "approve"
     DEPROVISION = "deprovision"
     CLEAR_STORAGE = "clear_storage"
+    PLACE_SCHEDULES = "place_schedules"
 
 
 _WORDS = {Effect.STEER, Effect.APPROVE}
@@ -72,7 +73,8 @@ def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
 
 
 def _wanted(p: Pipeline) -> list[Action]:
-    return [a for a in (_compile(p), _on_host(p), _watch(p), _steer(p), _approve(p)) if a]
+    found = (_compile(p), _on_host(p), _watch(p), _steer(p), _approve(p), _place_schedules(p))
+    return [action for action in found if action]
 
 
 def may_go_on(action: Action, wanted: Collection[Action]) -> bool:
@@ -94,6 +96,12 @@ def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:
 
 def _compile(p: Pipeline) -> Action | None:
     return Action(effect=Effect.COMPILE, key=p.program_version) if p.program_status.in_progress else None
+
+
+def _place_schedules(p: Pipeline) -> Action | None:
+    if p.schedules_placed == p.schedules_revision:
+        return None
+    return Action(effect=Effect.PLACE_SCHEDULES, key=p.schedules_revision)
 
 
 def _on_host(p: Pipeline) -> Action | None:

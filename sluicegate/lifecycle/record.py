@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from sluicegate.lifecycle.effects import Failure, Host, Observation
-from sluicegate.lifecycle.policies import RestartPolicy
+from sluicegate.lifecycle.policies import RestartPolicy, Schedule
 from sluicegate.lifecycle.status import (
     BootstrapPolicy,
     Initial,
@@ -137,6 +137,15 @@ class Pipeline(Value):
     """Effects that failed last time, by name."""
     restart_policy: RestartPolicy = RestartPolicy()
     restarts: Restarts = Restarts()
+    schedules: dict[str, Schedule] = {}
+    schedules_revision: int = 0
+    """Grows with every change of them."""
+    schedules_placed: int = 0
+    """The revision that Temporal has."""
+    schedule_names: tuple[str, ...] = ()
+    """Every schedule that Temporal may have."""
+    told_at: Time | None = None
+    """When a start or stop was due that was accepted last."""
     fenced: bool = False
     """Born by a rename that is not finished: no effects until the old name hands over."""
 

@@ -10,8 +10,17 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Self
 
-from sluicegate.errors import IdempotencyKeyReused, MessageNotUnderstood, Overloaded, Refusal
-from sluicegate.lifecycle import admission, edits, explanation, journal, reconcile, views
+from sluicegate.errors import AnotherPipeline, IdempotencyKeyReused, MessageNotUnderstood, Overloaded, Refusal
+from sluicegate.lifecycle import (
+    admission,
+    edits,
+    explanation,
+    journal,
+    reconcile,
+    restarts,
+    schedules,
+    views,
+)
 from sluicegate.lifecycle.commands import Command, Unreadable
 from sluicegate.lifecycle.journal import SYSTEM, Cause, Journal
 from sluicegate.lifecycle.receipts import Receipt, Receipts
@@ -141,6 +150,11 @@ class State(Value):
         """The `journal` query: every event that is kept, packed since a server bounds answers."""
         return {"journal": Packed.of_json(self.journal.model_dump(mode="json")).zlib64}
 
+    def kept(self) -> dict[str, Any]:
+        """The `kept` query: restart policy and schedules."""
+        p = self.pipeline
+        return {"id": p.id, "restart_policy": restarts.state(p), **schedules.state(p)}
+
     def _shown(self) -> dict[str, Any]:
         p = self.pipeline
         return {
@@ -196,4 +210,6 @@ _UPCASTERS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
 def _admitted(p: Pipeline, message: Command | Unreadable, at: datetime) -> admission.Admitted:
     if isinstance(message, Unreadable):
         raise MessageNotUnderstood(reason=message.reason)
+    if message.pipeline_id not in (None, p.id):
+        raise AnotherPipeline(pipeline_id=message.pipeline_id)
     return admission.admit(p, message.verb, at)

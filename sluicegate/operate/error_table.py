@@ -30,6 +30,8 @@ ELSEWHERE = {
     "RunnerCheckError": DEPLOYMENT,
     "PipelineInteractionInvalidResponse": DEPLOYMENT,
     "MessageNotUnderstood": RECEIPT,
+    "AnotherPipeline": RECEIPT,
+    "ScheduleNotInForce": RECEIPT,
     "Unexplained": RECEIPT,
     "PipelineTooLarge": "any edit",
     "InsufficientPermissions": ROLE,

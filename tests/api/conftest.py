@@ -23,6 +23,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.compile import Compiler
+from activities.schedules import Schedules
 from api.app import create_app
 from sluicegate import temporal
 from sluicegate.lifecycle.effects import (
@@ -348,7 +349,10 @@ async def working(client: Client, address: str) -> AsyncIterator[None]:
         fake.remove,
     ]
     queues: list[tuple[str, list[Any]]] = [
-        (temporal.EFFECTS, [fake.compile, fake.bind, Compiler().validate]),
+        (
+            temporal.EFFECTS,
+            [fake.compile, fake.bind, Compiler().validate, Schedules(client).place],
+        ),
         (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),
         (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
     ]

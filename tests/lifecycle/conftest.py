@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluicegate import config, errors
-from sluicegate.lifecycle import commands, ids, reconcile, record, transitions
+from sluicegate.lifecycle import commands, ids, reconcile, record, schedules, transitions
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import CompileOutcome, Host, Observation, Observed, Provisioned, Readopt
 from sluicegate.lifecycle.journal import Cause, Event
@@ -173,7 +173,10 @@ class World:
     def succeed(self, action: Action) -> None:
         """Let an effect in flight come out well."""
         del self.in_flight[action]
-        self._note("system", self._outcome(action))
+        if action.effect is Effect.PLACE_SCHEDULES:
+            self._note("system", [schedules.placed(self.p, action.key)])
+        else:
+            self._note("system", self._outcome(action))
 
     def fail(self, action: Action, kind: str = "") -> None:
         """Let an effect in flight come out badly, in one of the ways that the workflow tells apart."""

@@ -131,7 +131,7 @@ def test_a_repeated_start_changes_nothing_and_another_is_refused(
 ) -> None:
     p = deployed(ResourcesStatus(status))
     admitted = admission.admit(p, Start(), at)
-    assert admitted.pipeline == p
+    assert admitted.pipeline == p.but(told_at=at)
     assert admitted.event
     with pytest.raises(errors.InitialImmutableUnlessStopped):
         admission.admit(p, Start(initial=Initial.PAUSED), at)

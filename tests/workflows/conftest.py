@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.schedules import Schedules
 from sluicegate import config, errors, temporal
 from sluicegate.lifecycle import commands, edits, ids, record
 from sluicegate.lifecycle.effects import (
@@ -258,7 +259,7 @@ async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeH
     removing: list[Callable[..., Any]] = [host.clear_storage, host.remove]
     async with AsyncExitStack() as workers:
         queues: dict[str, list[Callable[..., Any]]] = {
-            temporal.EFFECTS: [host.compile, host.bind],
+            temporal.EFFECTS: [host.compile, host.bind, Schedules(client).place],
             temporal.host_queue(temporal.EFFECTS, "fake"): steering + removing,
             temporal.host_queue(temporal.WATCH, "fake"): [host.watch],
         }
