@@ -23,7 +23,6 @@ _NAME = (
     errors.EmptyName,
     errors.TooLongName,
     errors.NameDoesNotMatchPattern,
-    errors.LimitReached,
     errors.OutcomeUnknown,
 )
 
@@ -48,7 +47,7 @@ async def list_tenants(backend: Behind) -> Response:
     status_code=201,
     response_model=TenantInfo,
     responses={
-        **documented(*_NAME, plain=[400, 413]),
+        **documented(*_NAME, errors.LimitReached, plain=[400, 413]),
         200: {"model": TenantInfo, "description": "There is one of this name already."},
     },
 )
