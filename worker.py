@@ -65,7 +65,7 @@ _log = structlog.get_logger("worker")
 )
 async def connected(encryption: Encryption | None = None) -> Client:
     """Connect to Temporal, however long it takes to come up, and make sure of the search attributes."""
-    client = await temporal.connect(encryption)
+    client = await temporal.connect(encryption, metrics=Settings().worker_metrics)
     await temporal.ensure_search_attributes(client)
     return client
 

@@ -24,6 +24,7 @@ from api import (
     logs,
     maintenance,
     members,
+    metrics,
     pipelines,
     platform,
     tenants,
@@ -52,8 +53,9 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connected = client or await temporal.connect(encryption(settings), lazy=True)
-        async with Backend(connected, settings) as backend:
+        measured = None if client else temporal.free_loopback()
+        connected = client or await temporal.connect(encryption(settings), lazy=True, metrics=measured)
+        async with Backend(connected, settings, sdk_metrics=measured) as backend:
             app.state.backend = backend
             yield
 
@@ -67,7 +69,8 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
     lifecycle = (pipelines, verbs, keeping, data_plane, maintenance, events, watch, logs)
-    for module in (*lifecycle, keys, members, trusts, tenants, cluster, validation, codec, platform):
+    around = (cluster, validation, metrics, codec, platform)
+    for module in (*lifecycle, keys, members, trusts, tenants, *around):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, routes=app.routes)

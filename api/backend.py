@@ -25,8 +25,10 @@ from sluicegate.settings import LOGS, RUNTIME, Settings
 class Backend:
     """Everything behind the routes."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
-        """Build on a Temporal client, which may be lazy."""
+    def __init__(self, client: Client, settings: Settings, *, sdk_metrics: str | None = None) -> None:
+        """Build on a Temporal client, which may be lazy and may serve its metrics at an address."""
+        self.sdk_metrics = sdk_metrics
+        self.guarded = settings.auth_required
         self.features: frozenset[str] = settings.unstable_features
         self.rpc = Temporal(client)
         self.settings = settings

@@ -6,6 +6,7 @@ or, where nobody has decided yet, the promise that the request is on record (I1)
 """
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -61,10 +62,21 @@ class Gateway:
         self._rpc = rpc
         self._reader = reader
         self._listing = listing
+        self.admissions: Counter[tuple[str, str, str]] = Counter()
+        """Verbs that this process has had decided, by tenant, verb and outcome."""
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def command(self, caller: Caller, name: str, verb_name: str, verb: Arguments) -> Accepted:
         """Have a verb carried out. Raises UnknownPipelineName and whatever the workflow refuses it with."""
+        try:
+            accepted = await self._command(caller, name, verb_name, verb)
+        except errors.Refusal as refused:
+            self.admissions[caller.tenant_id, verb_name, refused.error_code] += 1
+            raise
+        self.admissions[caller.tenant_id, verb_name, "accepted" if accepted.decided else "recorded"] += 1
+        return accepted
+
+    async def _command(self, caller: Caller, name: str, verb_name: str, verb: Arguments) -> Accepted:
         workflow = workflow_id(caller.tenant_id, name)
         message = commands.message(verb_name, verb, request_id=caller.request_id, actor=caller.actor)
         try:

@@ -59,7 +59,7 @@ class Listing:
 
     async def pipelines(self, tenant_id: str, selector: str) -> list[dict[str, Any]]:
         """List all pipelines as GET answers, in the order of their creation."""
-        found = sorted(await self._projections(tenant_id), key=lambda shown: shown.id)
+        found = sorted(await self.projections(tenant_id), key=lambda shown: shown.id)
         if selector != "all":
             return [shown.selected(selector) for shown in found]
         turns = asyncio.Semaphore(AT_ONCE)
@@ -72,7 +72,8 @@ class Listing:
 
         return [row for row in await _all(map(whole, found)) if row is not None]
 
-    async def _projections(self, tenant_id: str) -> list[Projection]:
+    async def projections(self, tenant_id: str) -> list[Projection]:
+        """Read the status of all pipelines of a tenant, in no order."""
         rows = self._tenants[tenant_id]
         if asyncio.get_running_loop().time() - rows.at > FRESH_FOR:
             await self._flight.ask(tenant_id, None)

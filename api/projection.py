@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from sluicegate.lifecycle import views
 from sluicegate.lifecycle.effects import Host
 from sluicegate.lifecycle.receipts import Receipt
+from sluicegate.lifecycle.record import Measures
 from sluicegate.lifecycle.values import Packed
 
 
@@ -21,6 +22,8 @@ class Projection(BaseModel):
     overloaded: bool = False
     at_rest: bool = False
     """Nothing will change until somebody calls."""
+    measures: Measures = Measures()
+    restarts: int = 0
 
     @classmethod
     def unpacked(cls, memo: dict[str, Any]) -> Self | None:

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     unstable_features: Annotated[frozenset[Literal["runtime_version", "testing"]], NoDecode] = Field(
         frozenset(), description="What may change or go: `runtime_version`, `testing`."
     )
+    worker_metrics: str | None = Field(
+        None, description="Address (host:port) where a worker serves its Temporal metrics; off by default."
+    )
     user_per_pipeline: bool = Field(True, description="As root, give each pipeline a user of its own.")
     watchers: int = Field(1_000, ge=1, description="Watchers and waiting callers of an API process.")
     watchers_per_tenant: int = Field(200, ge=1, description="Of these, those of one tenant.")

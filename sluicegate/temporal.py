@@ -1,5 +1,6 @@
 """How everybody speaks to Temporal: one plugin for client, worker and replayer; ids, queues, attributes."""
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from temporalio.converter import PayloadCodec, StorageDriverStoreContext
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
     HandleSignalInput,
@@ -163,9 +165,11 @@ PLUGIN = plugin()
 """The one without a codec."""
 
 
-async def connect(codec: PayloadCodec | None = None, *, lazy: bool = False) -> Client:
+async def connect(
+    codec: PayloadCodec | None = None, *, lazy: bool = False, metrics: str | None = None
+) -> Client:
     """Connect as the `TEMPORAL_…` variables say; lazily where the server may still be away. Only who reads
-    or writes payloads needs the codec."""
+    or writes payloads needs the codec. With an address, metrics of client and workers are served there."""
     config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
     config.setdefault("target_host", "127.0.0.1:7233")
     limits = PayloadLimitsConfig(memo_warn_size=40 * 1024)
@@ -173,10 +177,21 @@ async def connect(codec: PayloadCodec | None = None, *, lazy: bool = False) -> C
         **config,
         plugins=[plugin(codec)],
         lazy=lazy,
+        runtime=_metered(metrics) if metrics else None,
         payload_limits=limits,
         # What is large is packed already.
         grpc_compression=GrpcCompression.NONE,
     )
+
+
+def _metered(address: str) -> Runtime:
+    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
+
+
+def free_loopback() -> str:
+    """Find an address of this machine's own that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        return f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 class SearchAttributesMissing(Exception):

@@ -64,6 +64,19 @@ class Restarts(Value):
     quarantined_since: Time | None = None
 
 
+class Measures(Value):
+    """What is measured of a pipeline (see `measures`)."""
+
+    starts: int = 0
+    """Deployments that came to run."""
+    seconds_to_run: float = 0.0
+    """What they took together, from the accepted start."""
+    counted: int = 0
+    """Generation of the newest of them."""
+    apart_since: Time | None = None
+    """Since when status and desired status differ."""
+
+
 class Pipeline(Value):
     """One pipeline (contract §1.1, §3.3); the last block is ours and shows only in details objects."""
 
@@ -146,6 +159,7 @@ class Pipeline(Value):
     """Every schedule that Temporal may have."""
     told_at: Time | None = None
     """When a start or stop was due that was accepted last."""
+    measures: Measures = Measures()
     fenced: bool = False
     """Born by a rename that is not finished: no effects until the old name hands over."""
 

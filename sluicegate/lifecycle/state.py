@@ -16,6 +16,7 @@ from sluicegate.lifecycle import (
     edits,
     explanation,
     journal,
+    measures,
     reconcile,
     restarts,
     schedules,
@@ -103,7 +104,7 @@ class State(Value):
     ) -> Self:
         """Take the records of a transition, each an event where it shows (or where `event` says so)."""
         state, cause = self, cause or self.because or SYSTEM
-        for record in records:
+        for record in (measures.measured(record, at) for record in records):
             log = state.journal
             if event or journal.is_transition(state.pipeline, record):
                 log = log.noting(record, at, cause)
@@ -165,6 +166,7 @@ class State(Value):
             "overloaded": self.overloaded,
             "restarts": p.restarts.total,
             "at_rest": reconcile.at_rest(self.pipeline),
+            "measures": p.measures.model_dump(mode="json"),
         }
 
     # Travelling

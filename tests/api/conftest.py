@@ -67,6 +67,7 @@ class StubProcess:
             Route("/start_compaction", self.nothing, methods=["POST"]),
             Route("/clock/advance", self.clock, methods=["POST"]),
             Route("/checkpoints", self.checkpoints),
+            Route("/metrics", self.metrics),
             Route("/logs/{pipeline_id}", self.logs),
         ]
         self.app = Starlette(routes=routes)
@@ -122,6 +123,11 @@ class StubProcess:
     async def checkpoints(self, request: Request) -> Response:
         """Have none."""
         return JSONResponse([])
+
+    async def metrics(self, request: Request) -> Response:
+        """Show a counter, and claim another's."""
+        claimed = "# TYPE sluicegate_pipelines gauge\nsluicegate_pipelines 1\n"
+        return PlainTextResponse(f"# TYPE records_total counter\nrecords_total 7\n{claimed}")
 
     async def logs(self, request: Request) -> Response:
         """Give one line that says what was asked."""

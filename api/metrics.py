@@ -1,0 +1,177 @@
+"""Metrics as Prometheus reads them (contract §6.1): of the caller's tenant, and to an owner the client's.
+
+What has to outlive a process (time to Running, restarts, since when a pipeline is not as desired) comes from
+the pipelines' own records; admissions are counted by each process of the front end, which is named in them.
+The text of a pipeline's process gets the pipeline's name as a label and is merged with that of the others.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import httpx
+import structlog
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import Response
+
+from api.backend import Backend, Behind
+from api.data_plane import address
+from api.errors import documented
+from api.parse import CallerRole, Tenant
+from api.projection import Projection
+from sluicegate import errors
+from sluicegate.access.roles import Role
+from sluicegate.errors import Refusal
+from sluicegate.runtime_client import Outgoing, RuntimeClient, Unreachable, parts
+
+SCRAPES_AT_ONCE = 16
+SCRAPED_WITHIN = 5.0
+"""Seconds for all pipelines together."""
+ANSWER_WITHIN = 2.0
+LARGEST_TEXT = 1 << 20
+"""Bytes of one pipeline's metrics."""
+_OURS = "sluicegate_"
+"""How the names of our own metrics begin, which no process can claim."""
+_SCRAPED = {"Running", "Paused"}
+_PROCESS = uuid4().hex[:8]
+"""Tells the counters of this process from those of another behind the same address."""
+
+router = APIRouter(prefix="/v0", tags=["Platform"])
+_log = structlog.get_logger()
+
+
+class _Fixed:
+    """Metrics that have been collected."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        """Hold them."""
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Give them."""
+        return iter(self._families)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        **documented(errors.NotAnsweredYet),
+        200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    },
+)
+async def metrics(tenant: Tenant, role: CallerRole, backend: Behind) -> Response:
+    """Measure the caller's pipelines; an owner also gets what the Temporal client measures for all."""
+    shown = await backend.listing.projections(tenant)
+    running, failures = await _scraped(backend, shown)
+    own = [
+        *_of_pipelines(shown, datetime.now(UTC)),
+        _admissions(backend.gateway.admissions, tenant),
+        GaugeMetricFamily("sluicegate_pipelines_not_scraped", "Running without metrics.", value=failures),
+    ]
+    text = _text([*own, *running])
+    if backend.sdk_metrics and (role is Role.OWNER or not backend.guarded):
+        text += await _of_client(backend.sdk_metrics)
+    # Bytes and a header of its own: the contract has no charset in it.
+    return Response(text, headers={"Content-Type": "text/plain", "Cache-Control": "no-cache"})
+
+
+def _text(families: Iterable[Metric]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Fixed(families))
+    return generate_latest(registry)
+
+
+def _of_pipelines(shown: list[Projection], now: datetime) -> Iterator[Metric]:
+    by_status = Counter(pipeline.status["deployment_status"] for pipeline in shown)
+    statuses = GaugeMetricFamily("sluicegate_pipelines", "Pipelines by status.", labels=["status"])
+    for status, count in sorted(by_status.items()):
+        statuses.add_metric([status], count)
+    name = ["pipeline"]
+    to_run = SummaryMetricFamily(
+        "sluicegate_time_to_running_seconds", "From an accepted start until it runs.", labels=name
+    )
+    restarts = CounterMetricFamily("sluicegate_restarts", "By the restart policy.", labels=name)
+    lag = GaugeMetricFamily(
+        "sluicegate_reconcile_lag_seconds", "How long it has not been as desired.", labels=name
+    )
+    for pipeline in shown:
+        m = pipeline.measures
+        to_run.add_metric([pipeline.name], count_value=m.starts, sum_value=m.seconds_to_run)
+        restarts.add_metric([pipeline.name], pipeline.restarts)
+        since = (now - m.apart_since).total_seconds() if m.apart_since else 0.0
+        lag.add_metric([pipeline.name], max(since, 0.0))
+    yield from (statuses, to_run, restarts, lag)
+
+
+def _admissions(counted: Counter[tuple[str, str, str]], tenant_id: str) -> Metric:
+    labels = ["verb", "outcome", "process"]
+    family = CounterMetricFamily("sluicegate_admissions", "Verbs by how they were decided.", labels=labels)
+    for (whose, verb, outcome), count in sorted(counted.items()):
+        if whose == tenant_id:
+            family.add_metric([verb, outcome, _PROCESS], count)
+    return family
+
+
+async def _scraped(backend: Backend, shown: list[Projection]) -> tuple[list[Metric], int]:
+    """The metrics of all processes, merged by name, and how many gave none in time."""
+    turns = asyncio.Semaphore(SCRAPES_AT_ONCE)
+    deadline = asyncio.get_running_loop().time() + SCRAPED_WITHIN
+
+    async def scrape(pipeline: Projection) -> list[Metric] | None:
+        try:
+            async with asyncio.timeout_at(deadline), turns:
+                text = await _metrics_of(backend.runtimes, pipeline)
+            families = text_string_to_metric_families(text)
+            return [_labelled(family, pipeline) for family in families if not family.name.startswith(_OURS)]
+        except (Unreachable, Refusal, TimeoutError, ValueError) as trouble:
+            _log.warning("pipeline not scraped", pipeline_id=pipeline.id, error=str(trouble))
+            return None
+
+    running = [pipeline for pipeline in shown if pipeline.status["deployment_status"] in _SCRAPED]
+    found = await asyncio.gather(*map(scrape, running))
+    merged: dict[str, Metric] = {}
+    for family in (family for families in found if families is not None for family in families):
+        merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+        merged[family.name].samples.extend(family.samples)
+    return list(merged.values()), found.count(None)
+
+
+async def _metrics_of(runtimes: RuntimeClient, pipeline: Projection) -> str:
+    """Ask a process. Raises Unreachable, Refusal, and ValueError for what are no metrics."""
+    outgoing = Outgoing("GET", b"/metrics", timeout=ANSWER_WITHIN)
+    answer = await runtimes.forward(address(pipeline), pipeline.status["deployment_id"], outgoing)
+    try:
+        whole = bytearray()
+        async for part in parts(answer):
+            whole += part
+            if len(whole) > LARGEST_TEXT:
+                raise ValueError(f"the metrics are larger than {LARGEST_TEXT} bytes")
+    finally:
+        await answer.aclose()
+    if not answer.is_success:
+        raise ValueError(f"the process answered {answer.status_code}")
+    return whole.decode()
+
+
+def _labelled(family: Metric, pipeline: Projection) -> Metric:
+    family.samples = [
+        sample._replace(labels={**sample.labels, "pipeline": pipeline.name}) for sample in family.samples
+    ]
+    return family
+
+
+async def _of_client(where: str) -> bytes:
+    """What the Temporal client of this process measures."""
+    try:
+        async with httpx.AsyncClient(timeout=ANSWER_WITHIN) as client:
+            answer = await client.get(f"http://{where}/metrics")
+    except httpx.HTTPError as trouble:
+        _log.warning("the client's metrics are missing", error=str(trouble))
+        return b""
+    return answer.content
