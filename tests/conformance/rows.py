@@ -8,9 +8,9 @@ Several states or calls in a cell, separated by `;`, are as many cases. In a cel
 
 * *state* is one of `states.STATES`,
 * *call* is method and path below the pipeline (or an absolute path), then a JSON body,
-* *answer* is the status, then what is said: an error code, some keys of the body (or all of it where it is a
-  text) as JSON, `text`, `empty`, `info` for the pipeline, `list` for a list with it; then, after a comma,
-  the headers, `no Retry-After` among them,
+* *answer* is the status, then what is said: an error code, some keys of the body as JSON (or all of it where
+  it is a text or `exactly` comes first), `text`, `empty`, `info` for the pipeline, `list` for a list with
+  it; then, after a comma, the headers, `no Retry-After` among them,
 * *details* are those of the error as JSON,
 * *then* is what becomes of the pipeline: it is `unchanged`, `gone`, `renamed …`, shows values of its keys in
   the end, or `only` these have changed; `told …` is what its process is told. A refusal leaves it unchanged.

@@ -34,6 +34,7 @@ from tests.conformance.plane import Plane, running
 from tests.conformance.states import PROGRAM, SYNC, WRONG
 
 pytestmark = pytest.mark.timeout(120)
+OWNER_KEY = "the-key-of-an-owner-of-this-test"
 NOW = {"now_ms": 1, "now": "1970-01-01T00:00:00.001Z"}
 CHECKPOINT = {
     "uuid": "01980000-0000-7000-8000-000000000000",
@@ -423,3 +424,75 @@ def test_cluster_events(client: FelderaClient) -> None:
     assert isinstance(events, list)
     for event in events[:1]:
         assert client.get_cluster_event(event["id"])["id"] == event["id"]
+
+
+def test_validate_program(client: FelderaClient) -> None:
+    [(word, result)] = client.validate_program(PROGRAM, ir=True).items()
+    assert (word, [table["name"] for table in result["program_info"]["schema"]["inputs"]]) == (
+        "Success",
+        ["t"],
+    )
+    [(word, result)] = client.validate_program(WRONG).items()
+    assert (word, result["info"]["exit_code"]) == ("SqlError", 1)
+    with pytest.raises(FelderaAPIError) as refusal:
+        client.validate_program(PROGRAM, runtime_version="newest")
+    assert code(refusal) == "InvalidRuntimeVersion"
+
+
+# With authentication
+
+
+@pytest.fixture(scope="module")
+async def guarded(
+    temporal_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Plane]:
+    """A control plane that asks for keys."""
+    address = temporal_server.client.service_client.config.target_host
+    folder = tmp_path_factory.mktemp("guarded")
+    async with running(address, folder, SLUICEGATE_OWNER_KEYS=OWNER_KEY) as made:
+        yield made
+
+
+@pytest.fixture
+def owner(guarded: Plane) -> FelderaClient:
+    """The client of an owner."""
+    return FelderaClient(str(guarded.http.base_url), OWNER_KEY, retry_config=RetryConfig(max_retries=0))
+
+
+def test_tenants(owner: FelderaClient) -> None:
+    name = f"tenant-{uuid4().hex[:8]}"
+    made = owner.create_tenant(name)
+    assert set(made) == {"id", "name", "initial_provider"}
+    assert owner.create_tenant(name)["id"] == made["id"]
+    assert made in owner.list_tenants()
+    assert owner.get_tenant(name) == owner.get_tenant(made["id"]) == made
+    assert owner.rename_tenant(made["id"], f"{name}-new") == {"displaced": None}
+    assert owner.get_tenant(f"{name}-new")["id"] == made["id"]
+    owner.delete_tenant(made["id"])
+    with pytest.raises(FelderaAPIError) as refusal:
+        owner.get_tenant(made["id"])
+    assert code(refusal) == "UnknownTenant"
+
+
+def test_a_name_is_taken_from_a_tenant(owner: FelderaClient) -> None:
+    one, two = (owner.create_tenant(f"tenant-{uuid4().hex[:8]}") for _ in range(2))
+    with pytest.raises(FelderaAPIError) as refusal:
+        owner.rename_tenant(one["id"], two["name"])
+    assert code(refusal) == "DuplicateName"
+    displaced = owner.rename_tenant(one["id"], two["name"], displace_existing=True)["displaced"]
+    assert (displaced["id"], displaced["name"]) == (two["id"], f"{two['name']} ({two['id']})")
+
+
+def test_a_key_opens_its_tenant_only(guarded: Plane, owner: FelderaClient) -> None:
+    tenant = owner.create_tenant(f"tenant-{uuid4().hex[:8]}")
+    url = str(guarded.http.base_url)
+    inside = FelderaClient(url, OWNER_KEY, tenant=tenant["name"], retry_config=RetryConfig(max_retries=0))
+    key = inside.create_api_key("reader", role="read")["api_key"]
+    reader = FelderaClient(url, key, retry_config=RetryConfig(max_retries=0))
+    name = f"p-{uuid4().hex[:10]}"
+    PipelineBuilder(inside, name, PROGRAM).create()
+    assert [each.name for each in reader.pipelines()] == [name]
+    assert owner.pipelines() == []
+    with pytest.raises(FelderaAPIError) as refusal:
+        reader.delete_pipeline(name)
+    assert (code(refusal), refusal.value.status_code) == ("InsufficientPermissions", 403)
