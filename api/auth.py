@@ -49,7 +49,7 @@ class Guard:
         self._hosts = {host.lower() for host in settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with `principal`, `tenant_id`, `actor` and `role` in its state."""
+        """Pass the request on with what is known of its caller in its state."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -58,11 +58,11 @@ class Guard:
             await found(scope, receive, send)
             return
         scope.setdefault("state", {}).update(
-            principal=found,
             actor=found.actor,
             tenant_id=found.tenant_id,
             role=found.role,
             memberships=found.memberships,
+            refusal=found.refusal,
         )
         await self._app(scope, receive, send)
 

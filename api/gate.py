@@ -17,7 +17,6 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, roles
-from api.principal import Principal
 from sluicegate.access.roles import Role
 from sluicegate.errors import InsufficientPermissions
 
@@ -55,10 +54,10 @@ class Gate:
             return None if found else Response(status_code=404)
         if chosen.template in roles.OPEN:
             return None
-        caller: Principal = scope["state"]["principal"]
-        if caller.refusal is not None:
-            return None if chosen.template == SESSION else errors.response(caller.refusal)
-        return _too_low(roles.least(method, chosen.template), caller.role)
+        state = scope["state"]
+        if (refusal := state.get("refusal")) is not None:
+            return None if chosen.template == SESSION else errors.response(refusal)
+        return _too_low(roles.least(method, chosen.template), state.get("role"))
 
     @cached_property
     def _known(self) -> list[_Known]:

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import roles
 from api.app import create_app
 from api.gate import Gate
-from api.principal import Principal
 from sluicegate.access.roles import Role
 from sluicegate.settings import Settings
 
@@ -49,7 +48,7 @@ class As:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on."""
-        scope.setdefault("state", {})["principal"] = Principal("somebody", role=self._role)
+        scope.setdefault("state", {})["role"] = self._role
         await self._app(scope, receive, send)
 
 
