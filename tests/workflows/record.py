@@ -17,6 +17,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from sluicegate import __version__, temporal
+from sluicegate.lifecycle.effects import Failure
+from sluicegate.lifecycle.policies import RestartPolicy, Schedule
+from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from tests.workflows import test_access as access
 from tests.workflows.test_cluster import begin, tell
 from workflows.cluster import ClusterWorkflow
@@ -185,3 +188,34 @@ async def test_who_may_do_what(temporal_server: WorkflowEnvironment, decider: No
     before = client.get_workflow_handle(begun.id, run_id=begun.first_execution_run_id)
     await _write(before, f"access/{kind.lower()}-before")
     await _write(client.get_workflow_handle(begun.id), f"access/{kind.lower()}-after")
+
+
+async def test_restarted(create: Any, eventually: Eventually) -> None:
+    subject = await create()
+    await subject.edit(restart_policy=RestartPolicy(policy="on_failure", initial_backoff_secs=0.1))
+    await subject.tell("start")
+    await _reach(eventually, subject, "deployment_status", "Running")
+    problem = Failure(message="the process was ended by signal 9", error_code="RunnerCheckError")
+    subject.script.say(RuntimeStatus.RUNNING, RuntimeDesired.RUNNING, fatal=problem)
+
+    async def restarted() -> bool:
+        kept = await subject.handle.query("kept", result_type=dict)
+        return bool(kept["restart_policy"]["restarts"] == 1 and await subject.status() == "Running")
+
+    await eventually(restarted)
+    await _save(subject, "restarted")
+
+
+async def test_scheduled(create: Any, eventually: Eventually) -> None:
+    subject = await create()
+    await subject.edit(schedules={"yearly": Schedule(verb="start", cron="0 0 1 1 *")})
+
+    async def placed() -> bool:
+        return bool((await subject.handle.query("kept", result_type=dict))["in_place"])
+
+    await eventually(placed)
+    schedule = subject.client.get_schedule_handle(temporal.schedule_id(subject.id, "yearly"))
+    await schedule.trigger()
+    await _reach(eventually, subject, "deployment_status", "Running")
+    await schedule.delete()
+    await _save(subject, "scheduled")

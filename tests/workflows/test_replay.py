@@ -24,6 +24,8 @@ SCENARIOS = {
     "continued-before",
     "continued-after",
     "renamed",
+    "restarted",
+    "scheduled",
     "deleted",
     "activated-and-approved",
 }
