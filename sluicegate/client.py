@@ -211,6 +211,28 @@ class Client:
             time.sleep(POLL)
         return pipeline
 
+    # --- kept as wanted ------------------------------------------------------------------------------
+
+    def restart_policy(self, name: str) -> dict[str, Any]:
+        """Show whether a failed deployment is restarted, and how that stands."""
+        return dict(self._call("GET", f"{_path(name)}/restart_policy").json())
+
+    def set_restart_policy(self, name: str, **policy: Any) -> dict[str, Any]:
+        """Set it, such as `policy="on_failure"`; what is not given gets its default."""
+        return dict(self._call("PUT", f"{_path(name)}/restart_policy", json=policy).json())
+
+    def schedules(self, name: str) -> list[dict[str, Any]]:
+        """List the schedules of a pipeline and when they are due."""
+        return list(self._call("GET", f"{_path(name)}/schedules").json())
+
+    def set_schedule(self, name: str, schedule_name: str, **schedule: Any) -> dict[str, Any]:
+        """Make or replace a schedule, such as `verb="stop", cron="0 22 * * *"`."""
+        return dict(self._call("PUT", _schedule(name, schedule_name), json=schedule).json())
+
+    def delete_schedule(self, name: str, schedule_name: str) -> None:
+        """Remove a schedule."""
+        self._call("DELETE", _schedule(name, schedule_name))
+
     # --- data ----------------------------------------------------------------------------------------
 
     def ingest(self, name: str, table: str, data: bytes | Iterable[bytes], **query: Any) -> str:
@@ -310,6 +332,10 @@ class Client:
 
 def _path(name: str) -> str:
     return f"/v0/pipelines/{quote(name, safe='')}"
+
+
+def _schedule(name: str, schedule_name: str) -> str:
+    return f"{_path(name)}/schedules/{quote(schedule_name, safe='')}"
 
 
 def _word(value: object) -> str:

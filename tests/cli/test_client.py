@@ -105,3 +105,16 @@ def test_logs_come_line_by_line(api: Any, client: Client) -> None:
     api.refuse("GET", "/v0/pipelines/shop/logs", 404, "UnknownPipelineName", "gone")
     with pytest.raises(Refused, match="gone"):
         list(client.logs("shop"))
+
+
+def test_schedules_and_restart_policy_are_resources(api: Any, client: Client) -> None:
+    path = "/v0/pipelines/shop"
+    api.answer("PUT", f"{path}/restart_policy", {"policy": "on_failure"})
+    api.answer("PUT", f"{path}/schedules/nightly", {"name": "nightly"})
+    api.answer("GET", f"{path}/schedules", [{"name": "nightly"}])
+    api.answer("DELETE", f"{path}/schedules/nightly", "")
+    assert client.set_restart_policy("shop", policy="on_failure") == {"policy": "on_failure"}
+    client.set_schedule("shop", "nightly", verb="stop", cron="0 22 * * *")
+    assert [one["name"] for one in client.schedules("shop")] == ["nightly"]
+    client.delete_schedule("shop", "nightly")
+    assert api.paths("DELETE") == [f"{path}/schedules/nightly"]
