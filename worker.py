@@ -27,6 +27,7 @@ from sluicegate.lifecycle.effects import Host, Readopt
 from sluicegate.provision import Adopted
 from sluicegate.provision.host import HostIdentity
 from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
+from sluicegate.provision.references import References
 from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import Settings
 from workflows.cleanup import CleanupWorkflow
@@ -108,6 +109,7 @@ async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
             bind_address=given.runtime_bind,
             advertised_address=given.runtime_advertise,
             own_users=given.user_per_pipeline,
+            references=References(given.secrets, given.allowed_env),
         ),
     )
     runtime = RuntimeClient(partial(given.token, settings.RUNTIME))

@@ -221,6 +221,13 @@ def _deployment(p: Pipeline) -> Deployment:
     )
 
 
+_HOPELESS: dict[str, type[errors.Refusal]] = {
+    deploy.REJECTED: errors.RunnerProvisionError,
+    deploy.UNRESOLVED: errors.UnresolvedReference,
+}
+"""What a start ends with that cannot succeed."""
+
+
 def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
     """Say what the record becomes when an effect has failed."""
     now = workflow.now()
@@ -228,9 +235,8 @@ def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
     match action.effect, kind:
         case Effect.COMPILE, _:
             return transitions.compile_failed(p, reason, now)
-        case Effect.PROVISION, deploy.REJECTED:
-            problem = errors.RunnerProvisionError(error=reason)
-            return transitions.over(p, transitions.failure(problem), now)
+        case Effect.PROVISION, (deploy.REJECTED | deploy.UNRESOLVED):
+            return transitions.over(p, transitions.failure(_HOPELESS[kind](error=reason)), now)
         case Effect.PROVISION, deploy.TIMED_OUT:
             return transitions.over(p, transitions.timed_out(p), now)
         case ((Effect.PROVISION | Effect.BIND), _):

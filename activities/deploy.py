@@ -18,7 +18,7 @@ from sluicegate.lifecycle.effects import (
     SteerRequest,
 )
 from sluicegate.lifecycle.status import Initial, RuntimeDesired, RuntimeStatus
-from sluicegate.provision import Provisioner, ProvisionRejected, Superseded
+from sluicegate.provision import Provisioner, ProvisionRejected, ReferenceUnresolved, Superseded
 from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
 LOOK_EVERY = 0.01
@@ -31,6 +31,7 @@ STATUS_TIMEOUT = 5.0
 
 # Types of the ApplicationErrors that the workflow decides by
 REJECTED = "ProvisionRejected"
+UNRESOLVED = "ReferenceUnresolved"
 TIMED_OUT = "ProvisionTimedOut"
 REFUSED = "SteerRefused"
 
@@ -86,6 +87,8 @@ class Deployments:
     async def _begin(self, deployment: Deployment) -> None:
         try:
             await self._provisioner.provision(deployment, self._runtime.token_for(deployment.deployment_id))
+        except ReferenceUnresolved as unresolved:
+            raise ApplicationError(str(unresolved), type=UNRESOLVED, non_retryable=True) from unresolved
         except (ProvisionRejected, Superseded) as rejected:
             raise ApplicationError(str(rejected), type=REJECTED, non_retryable=True) from rejected
 

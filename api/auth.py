@@ -75,7 +75,7 @@ class Guard:
         try:
             return await authenticator.principal(headers.get("authorization"), _wanted(headers))
         except Unauthenticated:
-            return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+            return PlainTextResponse("", 401, headers={"WWW-Authenticate": "Bearer"})
         except AuthenticationFailed as failed:
             body = {"message": str(failed), "error_code": "AuthenticationFailed"}
             return PlainTextResponse(json.dumps(body), 401)

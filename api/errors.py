@@ -96,6 +96,7 @@ STATUS: dict[str, int] = {
     "AutomatonProvisioningTimeout": 500,
     "AutomatonSuspendingComputeTimeout": 500,
     "RunnerProvisionError": 500,
+    "UnresolvedReference": 500,
     "RunnerCheckError": 500,
     "WaitInVain": 409,
     "WaitTimedOut": 504,

@@ -520,6 +520,12 @@ class RunnerProvisionError(Refusal):
     keys = ("error",)
 
 
+class UnresolvedReference(Refusal):
+    """The configuration refers to a secret that the pipeline is not given: {error}"""
+
+    keys = ("error",)
+
+
 class RunnerCheckError(Refusal):
     """The pipeline's compute failed: {error}"""
 

@@ -11,6 +11,7 @@ binds a port of its choice, writes the number into a file `port` in that directo
 HTTP there to whoever sends `Authorization: Bearer <auth_token of the config file>`.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,13 @@ PORT_FILE = "port"
 STORAGE_FOLDER = "storage"
 PLATFORM_VERSION = "1.0.0"
 """Version of the plan format; a plan of another version is compiled again."""
+
+SECRET_PREFIX = "SLUICEGATE_SECRET_"
+
+
+def secret_variable(reference: str) -> str:
+    """Name the environment variable in which a process finds what `secret:…` or `env:…` stands for."""
+    return SECRET_PREFIX + hashlib.sha256(reference.encode()).hexdigest()[:16].upper()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     codec_origin: str | None = Field(
         None, description="Origin of the Temporal UI whose pages may have payloads decrypted by the API."
     )
+    secrets: Path | None = Field(
+        None, description="Folder on a host with one file for each `${secret:NAME}` of its pipelines."
+    )
+    allowed_env: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Comma-separated variables of a host's worker that `${env:NAME}` may name."
+    )
     logs_host: str = Field("127.0.0.1", description="Address that the host's log service binds.")
     logs_port: int = Field(0, ge=0, lt=65536, description="Its port; 0 picks one and keeps it.")
     logs_advertise: str | None = Field(None, description="Host name under which the API reaches it.")
@@ -93,6 +99,7 @@ class Settings(BaseSettings):
     @field_validator(
         "api_keys",
         "owner_keys",
+        "allowed_env",
         "owners",
         "allowed_hosts",
         "worker_roles",

@@ -12,7 +12,11 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client, PayloadLimitsConfig
 from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import PayloadCodec, StorageDriverStoreContext
+from temporalio.converter import (
+    DefaultFailureConverterWithEncodedAttributes,
+    PayloadCodec,
+    StorageDriverStoreContext,
+)
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
@@ -153,9 +157,13 @@ def plugin(codec: PayloadCodec | None = None) -> SimplePlugin:
 
     A codec encrypts and decrypts all payloads; all clients of a namespace need one that knows the keys.
     """
+    converter = pydantic_data_converter
+    if codec is not None:
+        failures = DefaultFailureConverterWithEncodedAttributes  # else texts of failures stay readable
+        converter = replace(converter, payload_codec=codec, failure_converter_class=failures)
     return SimplePlugin(
         "sluicegate",
-        data_converter=replace(pydantic_data_converter, payload_codec=codec),
+        data_converter=converter,
         interceptors=[AnyArguments()],
         workflow_runner=_strict_sandbox,
     )

@@ -8,6 +8,8 @@ A body that the contract has as plain text is `PlainError`, which has no code.
 
 from typing import Any
 
+from sluicegate.engine import redaction
+
 
 class EngineError(Exception):
     """An error answered as `{message, error_code, details}`."""
@@ -20,8 +22,10 @@ class EngineError(Exception):
         self.details = details
 
     def body(self) -> dict[str, Any]:
-        """Return the body of the answer."""
-        return {"message": self.message, "error_code": self.code, "details": self.details}
+        """Return the body of the answer, without the value of any secret."""
+        found = {"message": self.message, "error_code": self.code, "details": self.details}
+        shown: dict[str, Any] = redaction.own().within(found)
+        return shown
 
 
 class PlainError(Exception):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from sluicegate.engine import redaction
 from sluicegate.engine.pipeline import Deployment, Pipeline
 from sluicegate.protocol import PORT_FILE, EngineConfig
 
@@ -40,6 +41,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Run one deployment until SIGTERM; returns the exit status."""
+    redaction.install()
     deployment = Deployment(
         EngineConfig.read(Path(options.config_file)),
         str(UUID(options.deployment_id)),

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "AutomatonProvisioningTimeout": DEPLOYMENT,
     "AutomatonSuspendingComputeTimeout": DEPLOYMENT,
     "RunnerProvisionError": DEPLOYMENT,
+    "UnresolvedReference": DEPLOYMENT,
     "RunnerCheckError": DEPLOYMENT,
     "PipelineInteractionInvalidResponse": DEPLOYMENT,
     "MessageNotUnderstood": RECEIPT,

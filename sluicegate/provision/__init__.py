@@ -29,6 +29,7 @@ from sluicegate.lifecycle.values import Value
 
 # ProvisionError                 the effect did not happen or is not known to have happened; try again
 # ├── ProvisionRejected          trying again cannot help (configuration, missing binary, full disk quota)
+# │   └── ReferenceUnresolved    the configuration refers to what this host does not give
 # └── Superseded                 a later stop or start has fenced this generation; nothing to do any more
 
 
@@ -38,6 +39,10 @@ class ProvisionError(Exception):
 
 class ProvisionRejected(ProvisionError):
     """Trying again cannot help; the text says what to change."""
+
+
+class ReferenceUnresolved(ProvisionRejected):
+    """A `${secret:…}` or `${env:…}` is unknown here or not allowed; the text names it, never a value."""
 
 
 class Superseded(ProvisionError):

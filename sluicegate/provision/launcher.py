@@ -34,6 +34,9 @@ BUSY, FENCED, STARTED, CANNOT = 75, 76, 77, 73
 COOKIE = "SLUICEGATE_DEPLOYMENT"
 """Environment variable `<pipeline id>/<generation>` by which every process of a deployment is found."""
 
+CARRIER = "SLUICEGATE_CARRIED_"
+"""Variables of ours that carry secret values from the worker, so that no file ever holds them."""
+
 LOCK_PATIENCE = 2.0
 """Seconds to wait for the lock: who only looks holds it for microseconds, a dying process for longer."""
 
@@ -239,7 +242,8 @@ def _become(spec: dict[str, Any], working: Path, lock: int) -> None:
         os.setresgid(spec["uid"], spec["uid"], spec["uid"])
         os.setresuid(spec["uid"], spec["uid"], spec["uid"])
     os.chdir(working)
-    os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])
+    secret = {name: os.environ[carrier] for name, carrier in spec["carried"].items()}
+    os.execvpe(spec["argv"][0], spec["argv"], spec["environment"] | secret)
 
 
 def launch(folder: Path, attempt: str) -> None:

@@ -23,8 +23,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
@@ -53,6 +53,7 @@ from sluicegate.provision.folder import (
     forget_removed,
 )
 from sluicegate.provision.logfile import labels_of
+from sluicegate.provision.references import References
 from sluicegate.provision.users import Users
 
 _log = structlog.get_logger(__name__)
@@ -86,6 +87,8 @@ class ProcessSettings:
     """Seconds between TERM and KILL."""
     own_users: bool = True
     """As root, run each pipeline as a user of its own where the program can be run so."""
+    references: References = field(default_factory=References)
+    """What configurations may refer to."""
     log_bytes: int = 1_000_000
     """Size from which a log is rotated; as much again is kept beside it."""
 
@@ -213,11 +216,13 @@ class ProcessProvisioner:
         folder.log.say(f"provisioning deployment {deployment.deployment_id}, generation {generation}", labels)
         if ignored := spec.ignored(deployment):
             folder.log.say(f"env may not set {', '.join(ignored)}: left out", labels, level="WARN")
+        secrets, carriers = spec.carried(self._settings.references.resolve(deployment))
         working = folder.root / "run" / str(generation)
         attempt = f"{generation}.{uuid4().hex[:12]}"
         told = {
             "argv": spec.arguments(self._command, deployment, working, self._settings.bind_address),
             "environment": spec.environment(deployment, self._command, working),
+            "carried": carriers,
             "limits": spec.limits(deployment.runtime_config, folder.pipeline_id),
             "storage": spec.stores(deployment),
             "passage": self._users.passage,
@@ -232,7 +237,7 @@ class ProcessProvisioner:
         attempts = folder.root / "attempts"
         spec.configuration(deployment, folder.root, token).write(attempts / f"{attempt}.config")
         launcher.write_whole(attempts / f"{attempt}.json", json.dumps(told))
-        _start_shim(folder, attempt, spec.cookie(deployment), labels)
+        _start_shim(folder, attempt, (spec.cookie(deployment), labels), secrets)
         return attempt
 
     async def _await_verdict(self, folder: Folder, generation: int, attempt: str) -> None:
@@ -293,18 +298,20 @@ def _already_started(folder: Folder, generation: int) -> bool:
     return False
 
 
-def _start_shim(folder: Folder, attempt: str, cookie: str, labels: str) -> None:
-    """Start the shim; the shell that we wait for has left it behind when it returns."""
+def _start_shim(folder: Folder, attempt: str, names: tuple[str, str], secrets: Mapping[str, str]) -> None:
+    """Start the shim; the shell that we wait for has left it behind when it returns. The names are the
+    deployment's cookie and the labels of its log; the secrets go along in the environment."""
+    labels = names[1]
     start = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(folder.root), attempt]
     log = folder.log.open(labels)
     try:
         subprocess.run(
-            ["/bin/sh", str(_SHIM), str(folder.root), attempt, cookie, labels, *start],
+            ["/bin/sh", str(_SHIM), str(folder.root), attempt, *names, *start],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath)},
+            env={"PATH": os.environ.get("PATH", os.defpath), **secrets},
             start_new_session=True,
             check=True,
         )

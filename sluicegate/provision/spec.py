@@ -11,7 +11,8 @@ from uuid import UUID
 
 import sluicegate
 from sluicegate.lifecycle.effects import Deployment
-from sluicegate.protocol import STORAGE_FOLDER, EngineConfig
+from sluicegate.protocol import SECRET_PREFIX, STORAGE_FOLDER, EngineConfig
+from sluicegate.provision import launcher, references
 from sluicegate.provision.launcher import COOKIE
 
 OPEN_FILES = 16_384
@@ -83,10 +84,22 @@ def environment(deployment: Deployment, command: Sequence[str], working: Path) -
     if threads:
         found["TOKIO_WORKER_THREADS"] = str(threads)
     wanted: Mapping[str, Any] = runtime.get("env") or {}
-    found |= {name: str(value) for name, value in wanted.items() if may_set(name)}
+    found |= {
+        name: str(value)
+        for name, value in wanted.items()
+        if may_set(name) and not references.has_reference(str(value))  # those come by another way
+    }
     found |= {"PATH": found.get("PATH", os.defpath), "HOME": str(working), COOKIE: cookie(deployment)}
     found.setdefault("LANG", "C.UTF-8")
     return found | interpreter(command)
+
+
+def carried(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Make the environment that takes values past the disk to the launcher, and its map from the variables of
+    the process to those, which a shell passes on whatever the variables' names are."""
+    names = sorted(name for name in values if name.startswith(SECRET_PREFIX) or may_set(name))
+    carriers = {name: f"{launcher.CARRIER}{number}" for number, name in enumerate(names)}
+    return {carriers[name]: values[name] for name in names}, carriers
 
 
 def ignored(deployment: Deployment) -> list[str]:

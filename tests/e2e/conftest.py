@@ -207,6 +207,18 @@ def engine_environment() -> Callable[[Path], dict[str, str]]:
 
 
 @pytest.fixture
+def plane_of() -> Callable[..., ControlPlane]:
+    """The control plane of a data folder and a process, once it is ready."""
+
+    def ready(home: Path, process: subprocess.Popen[bytes]) -> ControlPlane:
+        plane = ControlPlane(home)
+        asyncio.run(_ready(plane, process))
+        return plane
+
+    return ready
+
+
+@pytest.fixture
 def end_process() -> Callable[[subprocess.Popen[bytes]], None]:
     """See `end`."""
     return end

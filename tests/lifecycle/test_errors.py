@@ -45,6 +45,7 @@ KEYS = {
     "RunnerInteractionUnreachable": ("error",),
     "AutomatonProvisioningTimeout": ("timeout",),
     "RunnerProvisionError": ("error",),
+    "UnresolvedReference": ("error",),
     "RunnerCheckError": ("error",),
 }
 """Codes of contract §4.2 to §4.4 that the rules know, with their details."""
