@@ -78,7 +78,7 @@ class Validator:
             raise errors.TemporalUnavailable(error=str(trouble)) from trouble
 
     async def _forget(self, workflow_id: str) -> None:
-        """Delete the history, which a server does within a minute; where it fails, retention takes it."""
+        """Ask for the history to be deleted; a server does so in its own time, at last with retention."""
         request = DeleteWorkflowExecutionRequest(
             namespace=self._client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
         )

@@ -83,21 +83,6 @@ async def test_nobody_compiles(api_deserted: httpx.AsyncClient) -> None:
     assert set(answer.json()["details"]) == {"reason"}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)  # a server deletes half a minute later
-async def test_nothing_is_kept(
-    compiling: None, api: httpx.AsyncClient, api_server: WorkflowEnvironment, eventually: Eventually
-) -> None:
-    answers = await asyncio.gather(*(ask(api, program_code=GOOD) for _ in range(6)))
-    assert {answer.status_code for answer in answers} == {200}
-
-    async def forgotten() -> bool:
-        found = api_server.client.list_workflows(f"WorkflowId STARTS_WITH 'validation/{DEFAULT_TENANT}/'")
-        return [workflow async for workflow in found] == []
-
-    await eventually(forgotten, within=200)
-
-
 async def test_a_compiler_that_takes_too_long(
     api_deserted_server: WorkflowEnvironment, eventually: Eventually
 ) -> None:
