@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,8 +62,8 @@ def dynamic_config(values: dict[str, str]) -> list[str]:
     return [part for key, value in values.items() for part in ("--dynamic-config-value", f"{key}={value}")]
 
 
-@pytest.fixture(scope="session")
-async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+@asynccontextmanager
+async def serving_temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A real server with our flags that suggests a new history after 40 events."""
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=TEMPORAL,
@@ -71,6 +72,13 @@ async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironme
         dev_server_log_level="error",
         dev_server_extra_args=dynamic_config(TEST_SERVER_CONFIG),
     ) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """See `serving_temporal`."""
+    async with serving_temporal() as environment:
         yield environment
 
 

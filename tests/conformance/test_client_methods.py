@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,11 +28,11 @@ from feldera.enums import (
 from feldera.rest.errors import FelderaAPIError
 from feldera.rest.retry import RetryConfig
 from feldera.runtime_config import RuntimeConfig
-from temporalio.testing import WorkflowEnvironment
 
 import sluicegate
 from tests.conformance.plane import Plane, running
 from tests.conformance.states import PROGRAM, SYNC, WRONG
+from tests.conftest import serving_temporal
 
 pytestmark = pytest.mark.timeout(120)
 OWNER_KEY = "the-key-of-an-owner-of-this-test"
@@ -47,14 +48,14 @@ CHECKPOINT = {
 
 
 @pytest.fixture(scope="module")
-async def house(
-    temporal_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Plane]:
-    """A control plane with the unstable feature that one of the methods needs."""
-    address = temporal_server.client.service_client.config.target_host
+async def house(private_home: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+    """A control plane with the unstable feature that one of the methods needs, on a server of its own: hosts
+    of one server take each other's pipelines."""
     folder = tmp_path_factory.mktemp("house")
-    async with running(address, folder, SLUICEGATE_UNSTABLE_FEATURES="testing") as made:
-        yield made
+    async with serving_temporal() as server:
+        address = server.client.service_client.config.target_host
+        async with running(address, folder, SLUICEGATE_UNSTABLE_FEATURES="testing") as made:
+            yield made
 
 
 @pytest.fixture
@@ -443,14 +444,13 @@ def test_validate_program(client: FelderaClient) -> None:
 
 
 @pytest.fixture(scope="module")
-async def guarded(
-    temporal_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Plane]:
+async def guarded(private_home: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
     """A control plane that asks for keys."""
-    address = temporal_server.client.service_client.config.target_host
     folder = tmp_path_factory.mktemp("guarded")
-    async with running(address, folder, SLUICEGATE_OWNER_KEYS=OWNER_KEY) as made:
-        yield made
+    async with serving_temporal() as server:
+        address = server.client.service_client.config.target_host
+        async with running(address, folder, SLUICEGATE_OWNER_KEYS=OWNER_KEY) as made:
+            yield made
 
 
 @pytest.fixture
