@@ -58,6 +58,7 @@ class Guard:
             await found(scope, receive, send)
             return
         scope.setdefault("state", {}).update(
+            principal=found,
             actor=found.actor,
             tenant_id=found.tenant_id,
             role=found.role,
