@@ -95,7 +95,9 @@ def remain_stopped(p: Pipeline, at: datetime) -> Pipeline:
     problem = errors.StartFailedDueToFailedCompilation(compiler_error=compiler_error(p))
     called_off = restarts.after(p, failure(problem))
     reset = called_off.with_desired(ResourcesDesired.STOPPED, at, deployment_initial=None, bootstrap=None)
-    return reset.with_resources(ResourcesStatus.STOPPED, at, deployment_error=failure(problem))
+    return reset.with_resources(
+        ResourcesStatus.STOPPED, at, deployment_error=failure(problem), resources_status_details=None
+    )
 
 
 # Deploying
