@@ -5,23 +5,14 @@ import base64
 import hmac
 import json
 import re
-import socket
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-import uvicorn
-from joserfc import jwt
 from joserfc.jwk import RSAKey
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from temporalio.testing import WorkflowEnvironment
 
 from api import roles
@@ -33,73 +24,13 @@ from sluicegate.access.roles import Role
 from sluicegate.access.tenant import AddKey, AddTrust, Join, RemoveKey
 from sluicegate.oidc import OidcSettings
 from sluicegate.settings import OwnerTrust, Settings
+from tests.api.issuing import Issuers, issuing
 
 pytestmark = pytest.mark.usefixtures("api_worker")
 
 ADMIN_KEY, OWNER_KEY = "operator-secret", "owner-secret"
 REFUSED_KEY = {"message": "The API key is not valid.", "error_code": "AuthenticationFailed"}
 MEMBERS = (Role.READ, Role.WRITE, Role.ADMIN)
-
-
-class Issuers:
-    """Three issuers on one port: of logins, of workloads, and one that nobody knows."""
-
-    def __init__(self, port: int) -> None:
-        """Have a key each."""
-        self.base = f"http://127.0.0.1:{port}"
-        names = ("login", "ci", "evil")
-        self.keys = {name: RSAKey.generate_key(2048, {"kid": f"{name}-1"}) for name in names}
-        self.asked: Counter[str] = Counter()
-        self.app = Starlette(
-            routes=[
-                Route("/{name}/.well-known/openid-configuration", self._configuration),
-                Route("/{name}/keys", self._keys),
-            ]
-        )
-
-    def url(self, name: str) -> str:
-        """How an issuer calls itself."""
-        return f"{self.base}/{name}"
-
-    async def _configuration(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        self.asked[name] += 1
-        return JSONResponse({"issuer": self.url(name), "jwks_uri": f"{self.url(name)}/keys"})
-
-    async def _keys(self, request: Request) -> Response:
-        public = self.keys[request.path_params["name"]].as_dict(private=False)
-        return JSONResponse({"keys": [{"kty": "EC", "kid": "unfit"}, {**public, "use": "sig"}]})
-
-    def token(self, name: str, subject: str, **changes: Any) -> str:
-        """A token as the issuer signs it, but for the changes; None removes a claim."""
-        header = {"alg": "RS256", "kid": self.keys[name].kid, **changes.pop("header", {})}
-        claims = {
-            "iss": self.url(name),
-            "sub": subject,
-            "aud": "feldera-api",
-            "exp": int(time.time()) + 3600,
-            **changes.pop("claims", {}),
-        }
-        key = changes.pop("key", self.keys[name])
-        kept = {claim: value for claim, value in claims.items() if value is not None}
-        header = {word: value for word, value in header.items() if value is not None}
-        return jwt.encode(header, kept, key, algorithms=["RS256", "RS512"])
-
-
-@asynccontextmanager
-async def issuing() -> AsyncIterator[Issuers]:
-    """Serve the issuers."""
-    bound = socket.create_server(("127.0.0.1", 0))
-    issuers = Issuers(bound.getsockname()[1])
-    server = uvicorn.Server(uvicorn.Config(issuers.app, log_level="error", lifespan="off"))
-    task = asyncio.create_task(server.serve(sockets=[bound]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    try:
-        yield issuers
-    finally:
-        server.should_exit = server.force_exit = True
-        await task
 
 
 class World:
@@ -276,58 +207,89 @@ def strangers(world: World) -> Iterator[tuple[str, Role, dict[str, str]]]:
     yield "UnknownTenantName", Role.OWNER, world.bearer(OWNER_KEY, **{"Feldera-Tenant": "nowhere"})
 
 
-class Asked:
-    """Asks, and counts the cases."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        """Count from nought."""
-        self._http = http
-        self.count = 0
-
-    async def __call__(self, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-        """Ask with a body that nobody could read."""
-        self.count += 1
-        content = "{" if method in ("POST", "PUT", "PATCH") else None
-        return await self._http.request(
-            method, path, headers={**headers, "Content-Type": "application/json"}, content=content
-        )
+Expected = Callable[[httpx.Response], None]
 
 
-@pytest.mark.timeout(180)
-async def test_the_matrix(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = Asked(world.http)
-    good, elsewhere = list(valid(world)), list(strangers(world))
-    bad = [list(forged(world, "login")), list(forged(world, "ci"))]
+def _let_in(role: Role, least: Role, path: str) -> Expected:
+    def expected(answer: httpx.Response) -> None:
+        if role < least:
+            assert answer.status_code == 403
+            refused = answer.json()
+            assert refused["error_code"] == "InsufficientPermissions"
+            assert refused["details"] == {"required": least.value, "actual": role.value}
+        else:
+            assert answer.status_code not in (401, 403)
+            assert answer.status_code < 500 or path.endswith("healthz")
+
+    return expected
+
+
+def _unauthenticated(answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.content) == (401, b"")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def _key_refused(answer: httpx.Response) -> None:
+    assert answer.status_code == 401
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.json() == REFUSED_KEY
+
+
+def _elsewhere(code: str) -> Expected:
+    def expected(answer: httpx.Response) -> None:
+        assert answer.json()["error_code"] == code
+
+    return expected
+
+
+Case = tuple[str, dict[str, str], Expected]
+
+
+class Signed:
+    """The credentials that hold tokens, which take longer to sign than to ask with."""
+
+    def __init__(self, world: World) -> None:
+        """Sign all of them."""
+        self.valid = list(valid(world))
+        self.forged = {name: list(forged(world, name)) for name in ("login", "ci")}
+        self.strangers = list(strangers(world))
+
+
+def cases(world: World, signed: Signed, name: str, path: str, least: Role) -> Iterator[Case]:
+    """Every credential with what is to be answered to it on a route; the forgeries are of one issuer."""
+    for what, role, headers in signed.valid:
+        yield what, headers, _let_in(role, least, path)
+    for what, role, headers in signed.forged[name]:
+        yield f"{what} of {role}", headers, _unauthenticated
+    for what, headers in keyless(world):
+        yield what, headers, _unauthenticated
+    for what, headers in bad_keys(world):
+        yield what, headers, _key_refused
+    for code, role, headers in signed.strangers:
+        yield f"{role}, who is to be told {code}", headers, _elsewhere(code)
+
+
+async def _ask(http: httpx.AsyncClient, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    """Ask with a body that nobody could read."""
+    content = "{" if method in ("POST", "PUT", "PATCH") else None
+    headers = {**headers, "Content-Type": "application/json"}
+    return await http.request(method, path, headers=headers, content=content)
+
+
+@pytest.mark.timeout(240)
+async def test_the_matrix(world: World, counted: Callable[..., None]) -> None:
+    signed, count = Signed(world), 0
     for number, (method, path, least) in enumerate(routes(world)):
-        for what, role, headers in good:
-            answer = await asked(method, path, headers)
-            case = f"{method} {path} as {what}: {answer.status_code} {answer.text[:200]}"
-            if role < least:
-                assert answer.status_code == 403, case
-                refused = answer.json()
-                assert refused["error_code"] == "InsufficientPermissions", case
-                assert refused["details"] == {"required": least.value, "actual": role.value}, case
-            else:
-                assert answer.status_code not in (401, 403), case
-                assert answer.status_code < 500 or path.endswith("healthz"), case
-        for what, role, headers in bad[number % 2]:
-            answer = await asked(method, path, headers)
-            case = f"{method} {path} with {what} of {role}: {answer.status_code} {answer.text[:200]}"
-            assert (answer.status_code, answer.content) == (401, b""), case
-            assert answer.headers["www-authenticate"] == "Bearer", case
-        for what, headers in keyless(world):
-            answer = await asked(method, path, headers)
-            assert (answer.status_code, answer.content) == (401, b""), f"{method} {path} with {what}"
-            assert answer.headers["www-authenticate"] == "Bearer"
-        for what, headers in bad_keys(world):
-            answer = await asked(method, path, headers)
-            assert answer.status_code == 401, f"{method} {path} with {what}"
-            assert answer.headers["content-type"].startswith("text/plain")
-            assert answer.json() == REFUSED_KEY
-        for code, role, headers in elsewhere:
-            answer = await asked(method, path, headers)
-            assert answer.json()["error_code"] == code, f"{method} {path} as {role}"
-    assert asked.count > 1000
+        asked = list(cases(world, signed, ("login", "ci")[number % 2], path, least))
+        # At once, since who names a tenant that is not there waits for the next look, with all others.
+        answers = await asyncio.gather(*(_ask(world.http, method, path, headers) for _, headers, _ in asked))
+        for (what, _, expected), answer in zip(asked, answers, strict=True):
+            try:
+                expected(answer)
+            except AssertionError as failure:
+                failure.add_note(f"{method} {path} as {what}: {answer.status_code} {answer.text[:200]}")
+                raise
+        count += len(asked)
+    assert count > 1000
     assert world.issuers.asked["evil"] == 0, "an issuer that nobody trusts was asked"
-    with capsys.disabled():
-        print(f"\n{asked.count} cases of (route, role, credential)")  # noqa: T201
+    counted("cases of (route, role, credential)", count)
