@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi.routing import iter_route_contexts
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,6 +18,36 @@ from api.app import create_app
 from api.gate import Gate
 from sluicegate.access.roles import Role
 from sluicegate.settings import Settings
+
+_P = "/v0/pipelines/{}"
+LATER = {
+    ("GET", f"{_P}/checkpoint/sync_status"),
+    ("GET", f"{_P}/checkpoint_status"),
+    ("GET", f"{_P}/checkpoints/remote"),
+    ("GET", f"{_P}/circuit_json_profile"),
+    ("GET", f"{_P}/circuit_profile"),
+    ("GET", f"{_P}/dataflow_graph"),
+    ("GET", f"{_P}/heap_profile"),
+    ("GET", f"{_P}/metrics"),
+    ("GET", f"{_P}/samply_profile"),
+    ("GET", f"{_P}/support_bundle"),
+    ("GET", f"{_P}/tables/{{}}/connectors/{{}}/completion_token"),
+    ("GET", f"{_P}/tables/{{}}/connectors/{{}}/stats"),
+    ("GET", f"{_P}/time_series"),
+    ("GET", f"{_P}/time_series_stream"),
+    ("GET", f"{_P}/views/{{}}/connectors/{{}}/stats"),
+    ("POST", f"{_P}/checkpoint"),
+    ("POST", f"{_P}/checkpoint/sync"),
+    ("POST", f"{_P}/commit_transaction"),
+    ("POST", f"{_P}/diff"),
+    ("POST", f"{_P}/egress/{{}}"),
+    ("POST", f"{_P}/samply_profile"),
+    ("POST", f"{_P}/start_transaction"),
+    ("POST", f"{_P}/tables/{{}}/connectors/{{}}/{{}}"),
+    ("POST", f"{_P}/views/{{}}/connectors/{{}}/command"),
+    ("POST", f"{_P}/views/{{}}/connectors/{{}}/{{}}"),
+}
+"""Routes of the contract that the application does not have yet; their roles are settled all the same."""
 
 
 def documented(home: Path) -> Iterator[tuple[str, str]]:
@@ -33,10 +64,15 @@ def test_every_route_is_in_the_table_or_open(tmp_path: Path) -> None:
         assert (roles.least(method, path) is not None) ^ (path in roles.OPEN), f"{method} {path}"
 
 
-def test_every_row_is_a_route_of_ours() -> None:
-    for method, path in roles.LEAST:
-        assert method in {"GET", "POST", "PUT", "PATCH", "DELETE"}
-        assert re.fullmatch(r"/v0(/[a-z_0-9]+|/\{\})+", path), path
+def test_every_row_is_a_route_of_ours_or_one_that_is_still_to_come(tmp_path: Path) -> None:
+    shapes = {(method, re.sub(r"\{[^}]*\}", "{}", path)) for method, path in documented(tmp_path)}
+    assert roles.LEAST.keys() - shapes == LATER
+
+
+def test_no_route_is_hidden_from_the_document(tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path))
+    shown = set(app.openapi()["paths"])
+    assert {route.path_format for route in iter_route_contexts(app.routes)} - shown <= roles.OPEN
 
 
 class As:
