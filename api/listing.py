@@ -35,7 +35,15 @@ class _Rows:
     """By name; None where the memo did not fit."""
     at: float = float("-inf")
     touched: dict[str, float] = field(default_factory=dict)
-    """Names that this process wrote to, and when."""
+    """Names that this process wrote to, and when; the newest last."""
+
+    def touch(self, names: Iterable[str], now: float) -> None:
+        """Remember names, and forget those that visibility shows by now, so that they never pile up."""
+        for name in names:
+            self.touched.pop(name, None)
+            self.touched[name] = now
+        while now - next(iter(self.touched.values()), now) > TOUCHED_FOR:
+            del self.touched[next(iter(self.touched))]
 
 
 class Listing:
@@ -54,8 +62,7 @@ class Listing:
 
     def touch(self, tenant_id: str, *names: str) -> None:
         """Remember that pipelines were written to, so that the next list shows it."""
-        now = asyncio.get_running_loop().time()
-        self._tenants[tenant_id].touched |= dict.fromkeys(names, now)
+        self._tenants[tenant_id].touch(names, asyncio.get_running_loop().time())
 
     async def pipelines(self, tenant_id: str, selector: str) -> list[dict[str, Any]]:
         """List all pipelines as GET answers, in the order of their creation."""

@@ -7,7 +7,7 @@ receipts that are not among the newest) is asked by queries that are single-flig
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ RECEIPT_WITHIN = 1.7
 """Seconds that a lifecycle call waits for its receipt: with the signal it stays below two."""
 QUERY_WITHIN = 0.6
 """Seconds that one query is waited for; a worker that is there answers in a few milliseconds."""
+BULK_WITHIN = 1.5
+"""Seconds that one query for more than a status is waited for."""
 MOVED_WITHIN = 3.0
 """Seconds that an answer waits until the process is seen to follow; after that it is given anyway."""
 LOOK_EVERY = 0.02
@@ -144,13 +146,10 @@ class Reader:
                     await asyncio.sleep(LOOK_EVERY)
 
     async def _ask_receipts(self, workflow: str, request_ids: tuple[str, ...]) -> Projection:
-        """Ask until there is an answer. A query can get lost where a workflow begins a new history, so none
-        is waited for all the time; and the memo may know by then."""
+        """Ask until there is an answer, or the memo holds it."""
         ask = Ask(receipts=request_ids)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + RECEIPT_WITHIN
         silence = Unanswered("No answer came in time.")
-        while (left := deadline - clock()) > 0:
+        async for left in _tries(RECEIPT_WITHIN):
             try:
                 answer = await self._rpc.query(workflow, "status", ask, within=min(left, QUERY_WITHIN))
                 return Projection.model_validate(answer)
@@ -160,7 +159,6 @@ class Reader:
                 silence = late
             if shown := await self._decided(workflow, request_ids):
                 return shown
-            await asyncio.sleep(random.uniform(0.002, 0.02))
         raise silence
 
     async def _decided(self, workflow: str, request_ids: tuple[str, ...]) -> Projection | None:
@@ -169,16 +167,20 @@ class Reader:
         return shown if shown and all(map(shown.receipt, request_ids)) else None
 
     async def _ask_bulk(self, query: str, workflow: str, _: tuple[None, ...]) -> dict[str, Any]:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + DESCRIPTOR_WITHIN
-        while (left := deadline - clock()) > 0:
-            try:
-                answer: dict[str, Any] = await self._rpc.query(workflow, query, within=left)
-            except BufferFull:
-                await asyncio.sleep(random.uniform(0.002, 0.02))
-            else:
-                return answer
+        async for left in _tries(DESCRIPTOR_WITHIN):
+            with suppress(BufferFull, Late):
+                return dict(await self._rpc.query(workflow, query, within=min(left, BULK_WITHIN)))
         raise Unanswered
+
+
+async def _tries(within: float) -> AsyncIterator[float]:
+    """Give the seconds that are left, again and again until there are none. A query can get lost where a
+    workflow begins a new history, so none should be waited for all the time."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within
+    while (left := deadline - clock()) > 0:
+        yield left
+        await asyncio.sleep(random.uniform(0.002, 0.02))
 
 
 def workflow_id(tenant_id: str, name: str) -> str:

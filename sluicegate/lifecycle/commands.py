@@ -7,11 +7,16 @@ operator can send a bare `start` from the Temporal UI or its command line.
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeGuard
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial
-from sluicegate.lifecycle.values import Value
+from sluicegate.lifecycle.values import Time, Value
+
+MAX_ID = 64
+MAX_ACTOR = 200
+MAX_REASON = 200
+"""Receipts keep ids and the reason, and thousands of receipts are kept."""
 
 
 class Arguments(BaseModel):
@@ -69,17 +74,12 @@ class DismissError(Arguments):
 class Scheduled(Arguments):
     """Do what a schedule says, if it is still in force (see `schedules`)."""
 
-    schedule: str = ""
+    schedule: str = Field("", max_length=MAX_ID)
     revision: int = 0
-    due_at: AwareDatetime = datetime.min.replace(tzinfo=UTC)
+    due_at: Time = datetime.min.replace(tzinfo=UTC)
 
 
 Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError | Scheduled
-
-MAX_ID = 64
-MAX_ACTOR = 200
-MAX_REASON = 200
-"""Receipts keep the reason, and thousands of receipts are kept."""
 
 VERBS: dict[str, type[Verb]] = {
     "start": Start,
@@ -136,6 +136,10 @@ def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unrea
     if len(given) > 1:
         reason = f"one JSON object is expected, not {len(given)} arguments"
         return Unreadable(request_id=request_id, actor=actor, reason=reason)
+    meant = raw.get("pipeline_id")
+    if meant is not None and not (_is_word(meant) and len(meant) <= MAX_ID):
+        reason = "pipeline_id is not the id of a pipeline"
+        return Unreadable(request_id=request_id, actor=actor, reason=reason)
     arguments = raw.get("arguments")
     try:
         verb = VERBS[verb_name].model_validate({} if arguments is None else arguments)
@@ -144,13 +148,12 @@ def parse(verb_name: str, given: list[Any], fallback_id: str) -> Command | Unrea
         where = ".".join(str(part) for part in first["loc"])
         reason = f"{first['msg']}: {where}".removesuffix(": ")[:MAX_REASON]
         return Unreadable(request_id=request_id, actor=actor, reason=_encodable(reason))
-    meant = raw.get("pipeline_id")
     return Command(
         verb_name=verb_name,
         verb=verb,
         request_id=request_id,
         actor=actor,
-        pipeline_id=meant if isinstance(meant, str) else None,
+        pipeline_id=meant,
     )
 
 

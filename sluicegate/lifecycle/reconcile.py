@@ -47,8 +47,8 @@ class Effect(StrEnum):
     PLACE_SCHEDULES = "place_schedules"
 
 
-_WORDS = {Effect.STEER, Effect.APPROVE}
-"""What is told to a process, where order matters."""
+_IN_ORDER = {Effect.STEER, Effect.APPROVE, Effect.PLACE_SCHEDULES}
+"""What is told to a process or put in place, one after the other: the last word counts."""
 
 
 class Action(Value):
@@ -78,15 +78,15 @@ def _wanted(p: Pipeline) -> list[Action]:
 
 
 def may_go_on(action: Action, wanted: Collection[Action]) -> bool:
-    """Whether an effect in flight is wanted still. What the process is being told cannot be called back
-    while there is something else to tell it: the next word waits, so that the last one said is the last."""
-    another = action.effect in _WORDS and any(a.effect is action.effect for a in wanted)
+    """Whether an effect in flight is wanted still. What is being told cannot be called back while there is
+    something else to tell: the next word waits, so that the last one said is the last."""
+    another = action.effect in _IN_ORDER and any(a.effect is action.effect for a in wanted)
     return action in wanted or another
 
 
 def must_wait(action: Action, in_flight: Collection[Action]) -> bool:
     """Whether an effect has to wait until another in flight is over."""
-    return action.effect in _WORDS and any(a.effect is action.effect for a in in_flight)
+    return action.effect in _IN_ORDER and any(a.effect is action.effect for a in in_flight)
 
 
 def _backing_off(p: Pipeline, action: Action, at: datetime) -> bool:

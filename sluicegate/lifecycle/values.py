@@ -6,7 +6,7 @@ import zlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer
 
 
 def rfc3339(at: datetime) -> str:
@@ -14,7 +14,15 @@ def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-Time = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("there is no such time in UTC") from None
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(rfc3339, return_type=str)]
+"""A time in UTC; one that has none is refused, since it could be taken but not written down again."""
 
 
 class Value(BaseModel):

@@ -1,5 +1,6 @@
 """Metrics in Prometheus text, of the caller's tenant alone (contract §6.1)."""
 
+import threading
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api import metrics
 from api.app import create_app
 from api.rpc import Temporal
 from sluicegate import temporal
@@ -109,6 +111,21 @@ async def test_a_process_that_does_not_answer(
     found = await measured(api_deserted)
     assert found["sluicegate_pipelines_not_scraped"][frozenset()] >= 1
     assert of(pipeline) not in found.get("records_total", {})
+
+
+async def test_what_processes_say_is_read_beside_other_requests(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = set()
+
+    def reading(text: str) -> Any:
+        readers.add(threading.current_thread())
+        return text_string_to_metric_families(text)
+
+    monkeypatch.setattr(metrics, "text_string_to_metric_families", reading)
+    assert of(running) in (await measured(running.http))["records_total"]
+    assert readers
+    assert threading.current_thread() not in readers
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sluicegate.lifecycle import cluster
+from sluicegate.lifecycle import cluster, effects
 from sluicegate.lifecycle.cluster import ClusterHistory, Finding, Probe
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,3 +78,10 @@ def test_it_travels(events: int) -> None:
     for number in range(events):
         history = history.noting(probe(T0 + number * SECOND, runner=bool(number % 2)))
     assert ClusterHistory.decoded(history.encoded()) == history
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_report_of_a_time_that_cannot_be_written_down_is_not_taken(at: str) -> None:
+    report = probe(T0).model_dump(mode="json")
+    assert effects.read(Probe, [report]) == probe(T0)
+    assert effects.read(Probe, [{**report, "at": at}]) is None

@@ -24,7 +24,9 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 ANY_TEXT = st.text(st.characters(), max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT
 ANY_JSON = st.recursive(LEAVES, lambda v: st.lists(v, max_size=3) | st.dictionaries(ANY_TEXT, v, max_size=3))
-KEYS = st.sampled_from(("request_id", "actor", "arguments", "verb", "force", "initial", "generation", "host"))
+KEYS = st.sampled_from(
+    ("pipeline_id", "request_id", "actor", "arguments", "verb", "force", "initial", "generation", "host")
+)
 ALMOST = st.dictionaries(KEYS, ANY_JSON | st.dictionaries(KEYS, ANY_JSON, max_size=3), max_size=4)
 ODD = st.builds(object) | st.binary(max_size=3) | st.sets(st.integers(), max_size=2) | st.tuples(ANY_JSON)
 ARRIVING = st.lists(ANY_JSON | ALMOST | ODD, max_size=2)
@@ -64,6 +66,9 @@ NONSENSE: list[tuple[list[Any], str]] = [
     ([{"arguments": {"x" * 5000: True}}], "Extra inputs"),
     ([{"arguments": {"\ud800": True}}], "valid string"),
     ([{"arguments": [1]}], "dictionary"),
+    ([{"pipeline_id": 5}], "pipeline_id is not"),
+    ([{"pipeline_id": "\ud800"}], "pipeline_id is not"),
+    ([{"pipeline_id": "x" * 5000}], "pipeline_id is not"),
 ]
 
 
@@ -80,6 +85,13 @@ def test_what_makes_no_sense_gets_a_receipt_that_says_so(
     assert isinstance(refusal, errors.MessageNotUnderstood)
     assert refusal.details == {"reason": read.reason}
     assert state.pipeline == world.p
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"schedule": "x" * 65}, {"due_at": "0001-01-01T00:00:00+14:00"}], ids=["name", "time"]
+)
+def test_a_schedule_is_as_short_and_its_time_as_real_as_what_is_remembered(arguments: dict[str, str]) -> None:
+    assert isinstance(commands.parse("scheduled", [{"arguments": arguments}], "fallback"), Unreadable)
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 65, "\ud800", 5, None])

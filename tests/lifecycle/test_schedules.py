@@ -186,3 +186,21 @@ def test_a_request_for_another_pipeline_of_this_name_has_no_effect(world: Any) -
         message = {"request_id": f"for {meant}", "pipeline_id": meant}
         world.state = world.state.obeying(commands.parse("start", [message], "fallback"), world.now)
         assert world.state.receipts.kept[f"for {meant}"].code == code
+
+
+def test_an_older_book_is_put_in_place_before_a_newer_one(world: Any) -> None:
+    world.cooperate()
+    world.edit(schedules={"nightly": NIGHTLY})
+    [first] = placing(world)
+    world.edit(schedules={"nightly": None})
+    [second] = placing(world)
+    assert first != second
+    assert reconcile.may_go_on(first, {second}), "what it removes or makes late must not undo the newer"
+    assert reconcile.must_wait(second, {first})
+    assert not reconcile.must_wait(second, set())
+
+
+def placing(world: Any) -> list[reconcile.Action]:
+    """Say which schedules are to be put in place now."""
+    wanted = reconcile.actions(world.p, world.now)
+    return [action for action in wanted if action.effect is Effect.PLACE_SCHEDULES]
