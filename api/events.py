@@ -80,8 +80,7 @@ async def list_events(
     pipeline_name: str, tenant: Tenant, backend: Behind, selector: Selector = "status"
 ) -> Response:
     """List the events that are kept, newest first."""
-    journal = await backend.reader.journal(tenant, pipeline_name)
-    return fresh([_shown(event, selector) for event in reversed(journal.events)])
+    return fresh([_shown(event, selector) for event in await backend.reader.events(tenant, pipeline_name)])
 
 
 @router.get("/{event_id}", response_model=PipelineEvent, responses=_ONE)
@@ -100,11 +99,11 @@ async def get_cause(pipeline_name: str, event_id: EventId, tenant: Tenant, backe
 
 async def _find(backend: Backend, tenant_id: str, name: str, event_id: str) -> Event:
     wanted = None if event_id == LATEST else parse_uuid(event_id)
-    events = (await backend.reader.journal(tenant_id, name)).events
+    events = await backend.reader.events(tenant_id, name)
     if not events:
         raise errors.NoPipelineMonitorEventsAvailable
     if wanted is None:
-        return events[-1]
+        return events[0]
     found = next((event for event in events if event.event_id == wanted), None)
     if found is None:
         raise errors.UnknownPipelineMonitorEvent(event_id=wanted)

@@ -18,6 +18,7 @@ from api.tail import Tail
 from sluicegate import errors
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle.journal import Since
+from sluicegate.lifecycle.values import Packed
 
 SOON = 0.05
 """Seconds to the next look after a change, since changes come in flocks."""
@@ -97,9 +98,8 @@ class Lookout:
         """Read the transitions since the newest that is known."""
         assert self.shown is not None
         wanted, revision = self._wanted, self.shown.revision
-        since = Since(after=self.tail.newest, brief=True)
         try:
-            events = await self._rpc.query(self._workflow, "events", since, within=READ_WITHIN)
+            events = await self._ask(READ_WITHIN)
             if not self.tail.follows(events):
                 # Either more has happened than is kept, or the name has been taken by another pipeline.
                 await self._see(await self._rpc.describe(self._workflow))
@@ -113,11 +113,8 @@ class Lookout:
     async def _end(self) -> None:
         """Read what the pipeline did last, where somebody follows it, and tell that it is gone."""
         if self._wanted:
-            since = Since(after=self.tail.newest, brief=True)
             try:
-                events = await self._rpc.query(
-                    self._workflow, "events", since, within=LAST_WORDS_WITHIN, closed=True
-                )
+                events = await self._ask(LAST_WORDS_WITHIN, closed=True)
             except (NoSuchWorkflow, BufferFull, Unanswered):
                 events = []
             # Those of another pipeline, which has the name now, do not follow; nor does silence.
@@ -126,6 +123,12 @@ class Lookout:
                 self.tail.extend(events)
         self.gone = True
         self.tell()
+
+    async def _ask(self, within: float, *, closed: bool = False) -> list[dict[str, Any]]:
+        """Ask for the transitions since the newest known, newest first. Raises as `Temporal.query`."""
+        since = Since(after=self.tail.newest, brief=True)
+        answer = await self._rpc.query(self._workflow, "events", since, within=within, closed=closed)
+        return list(Packed.model_validate(answer).json_value)
 
     def tell(self) -> None:
         """Wake everybody who waits for a change."""

@@ -18,7 +18,7 @@ from api.single_flight import SingleFlight
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle import edits
-from sluicegate.lifecycle.journal import Journal
+from sluicegate.lifecycle.journal import Event
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import Ask
 from sluicegate.lifecycle.values import Packed
@@ -51,7 +51,7 @@ class Reader:
         self._rpc = rpc
         self._receipts = SingleFlight[str, Projection](self._ask_receipts)
         self._descriptors = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "descriptor"))
-        self._journals = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "journal"))
+        self._events = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "events"))
         self._kept = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "kept"))
         self._cached: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
 
@@ -59,7 +59,7 @@ class Reader:
         """Call off what is out."""
         await self._receipts.aclose()
         await self._descriptors.aclose()
-        await self._journals.aclose()
+        await self._events.aclose()
         await self._kept.aclose()
 
     async def projection(self, tenant_id: str, name: str) -> Projection:
@@ -107,11 +107,12 @@ class Reader:
             self._cached.popitem(last=False)
         return whole
 
-    async def journal(self, tenant_id: str, name: str) -> Journal:
-        """Read all events of a pipeline that are kept. Raises UnknownPipelineName, NotAnsweredYet."""
+    async def events(self, tenant_id: str, name: str) -> list[Event]:
+        """Read all events of a pipeline that are kept, newest first. Raises UnknownPipelineName,
+        NotAnsweredYet."""
         shown = await self.projection(tenant_id, name)  # tells what is missing without any worker
-        answer = await self._bulk(self._journals, tenant_id, shown.name)
-        return Journal.model_validate(Packed(zlib64=answer["journal"]).json_value)
+        answer = await self._bulk(self._events, tenant_id, shown.name)
+        return [Event.model_validate(event) for event in Packed.model_validate(answer).json_value]
 
     async def kept(self, tenant_id: str, name: str) -> dict[str, Any]:
         """Read restart policy and schedules, as `State.kept` shows them. Raises as `whole`."""

@@ -264,13 +264,8 @@ class PipelineWorkflow:
         """See `State.kept`."""
         return self._state.kept()
 
-    @workflow.query(description="All transitions that are kept, packed.")
-    def journal(self) -> dict[str, Any]:
-        """See `State.history`."""
-        return self._state.history()
-
-    @workflow.query(description="The newest transitions, newest first.")
-    def events(self, since: Since | None = None) -> list[dict[str, Any]]:
+    @workflow.query(description="The transitions that are kept, newest first, packed.")
+    def events(self, since: Since | None = None) -> Packed:
         """See `Journal.answers`."""
         return self._state.journal.answers(since or Since())
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 from sluicegate.lifecycle import explanation, ids
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Pipeline
-from sluicegate.lifecycle.values import Time, Value, rfc3339
+from sluicegate.lifecycle.values import Packed, Time, Value, rfc3339
 
 KEPT = 720
 
@@ -141,11 +141,12 @@ class Journal(Value):
         event = Event.of(p, self.count + 1, at, cause)
         return self.but(events=(*self.events, event)[-KEPT:], count=self.count + 1)
 
-    def answers(self, since: Since) -> list[dict[str, Any]]:
-        """The `events` query: the newest events, newest first."""
+    def answers(self, since: Since) -> Packed:
+        """The `events` query: a list of the newest events, newest first, packed since a server bounds
+        answers."""
         found = []
         for event in reversed(self.events):
             found.append(event.brief() if since.brief else event.model_dump(mode="json"))
             if event.event_id == since.after:
                 break
-        return found
+        return Packed.of_json(found)

@@ -80,7 +80,9 @@ class State(Value):
             receipt = receipt.but(code=refused.error_code, info=refused.details)
             return self._receiving(receipt)
         cause = Cause(actor=message.actor, request_id=message.request_id)
-        carrying_out = self.but(because=cause) if admitted.pipeline != self.pipeline else self
+        # Only to be told is no change: what is under way stays put down to whoever began it.
+        idle = admitted.pipeline.but(told_at=self.pipeline.told_at) == self.pipeline
+        carrying_out = self if idle else self.but(because=cause)
         changed = carrying_out.noting([admitted.pipeline], at, cause, event=admitted.event)
         return changed._receiving(receipt.but(info=admitted.answer))
 
@@ -146,10 +148,6 @@ class State(Value):
         """The `descriptor` query: the whole pipeline, packed since a server bounds answers, and the revision
         that a cache keeps it under."""
         return {"revision": self.revision, "all": Packed.of_json(views.selected(self.pipeline, "all")).zlib64}
-
-    def history(self) -> dict[str, Any]:
-        """The `journal` query: every event that is kept, packed since a server bounds answers."""
-        return {"journal": Packed.of_json(self.journal.model_dump(mode="json")).zlib64}
 
     def kept(self) -> dict[str, Any]:
         """The `kept` query: restart policy and schedules."""

@@ -15,6 +15,7 @@ from api.app import create_app
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
 from sluicegate.lifecycle import journal
+from sluicegate.lifecycle.values import Packed
 from sluicegate.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("api_worker")
@@ -75,7 +76,8 @@ def ids(events: list[dict[str, Any]]) -> list[str]:
 async def recorded(client: Any, pipeline: Any) -> list[str]:
     """The ids of the journal, oldest first."""
     workflow = temporal.pipeline_workflow_id(DEFAULT_TENANT, pipeline.name)
-    return [event["event_id"] for event in await client.get_workflow_handle(workflow).query("events")][::-1]
+    found = await client.get_workflow_handle(workflow).query("events", result_type=Packed)
+    return [event["event_id"] for event in found.json_value][::-1]
 
 
 def shows(**status: Any) -> Callable[[dict[str, Any]], bool]:

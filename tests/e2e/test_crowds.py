@@ -18,6 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from api.gateway import RECORDED
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
+from sluicegate.lifecycle.values import Packed
 
 SOURCE = Path(__file__).parents[2]
 STARTS = 200
@@ -235,7 +236,7 @@ async def last_accepted(client: Client, pipeline: Any, race: Race, decided: dict
     assert len(times) == len(race.verbs)
     assert times == sorted(times)
     accepted = [i for i in sent if i in decided and decided[i]["status"] == "accepted"]
-    transitions = await client.get_workflow_handle(workflow_id).query("events")
-    causes = dict.fromkeys(event["request_id"] for event in reversed(transitions) if event["request_id"])
+    found = await client.get_workflow_handle(workflow_id).query("events", result_type=Packed)
+    causes = dict.fromkeys(event["request_id"] for event in reversed(found.json_value) if event["request_id"])
     assert list(causes)[-1] == accepted[-1], "what follows from a request comes after its own event"
     return sent[accepted[-1]]

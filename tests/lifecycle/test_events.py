@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sluicegate.lifecycle.values import Packed
+
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import World
 
@@ -252,3 +254,14 @@ def test_events_and_their_cause_survive_a_new_history(world: "World") -> None:
     assert world.state.journal == before
     world.cooperate()
     assert causes(world, before.count - 1) == ["start"]
+
+
+def test_a_call_that_changes_nothing_takes_no_credit_for_what_is_under_way(world: "World") -> None:
+    world.edit(request_id="edited", texts=Packed.of_json({"program_code": "CREATE TABLE other (a INT)"}))
+    before = len(world.state.journal.events)
+    world.send("stop", request_id="idle", force=True)
+    world.cooperate()
+    stop, *compilation = world.state.journal.events[before:]
+    assert stop.request_id == "idle"
+    assert {event.program_status for event in compilation} >= {"SqlCompiled", "Success"}
+    assert {event.request_id for event in compilation} == {"edited"}

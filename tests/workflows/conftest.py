@@ -220,6 +220,10 @@ class Subject:
         answer: dict[str, Any] = await self.handle.query("descriptor", result_type=dict)
         return dict(Packed(zlib64=answer["all"]).json_value)
 
+    async def events(self) -> list[dict[str, Any]]:
+        """Query the transitions, newest first."""
+        return list((await self.handle.query("events", result_type=Packed)).json_value)
+
     async def memo(self) -> dict[str, Any]:
         """Read the projection without any worker."""
         memo: dict[str, Any] = await (await self.handle.describe()).memo_value(temporal.MEMO, type_hint=dict)

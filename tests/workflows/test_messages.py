@@ -63,7 +63,7 @@ async def test_one_request_id_has_one_effect(create: Any, eventually: Eventually
     first = await subject.tell("stop", request_id="same", force=True)
     again = await subject.tell("stop", request_id="same", force=True)
     assert again == first
-    causes = [event["request_id"] for event in await subject.handle.query("events")]
+    causes = [event["request_id"] for event in await subject.events()]
     assert causes.count("same") == 1
 
 

@@ -47,7 +47,7 @@ async def test_pause_and_resume_steer_the_process(running: Any, eventually: Even
     await reaches(eventually, running, "Paused")
     await running.tell("resume")
     await reaches(eventually, running, "Running")
-    events = await running.handle.query("events")
+    events = await running.events()
     seen = [e["deployment_runtime_status"] for e in reversed(events) if e["deployment_runtime_status"]]
     assert seen == ["Initializing", "Running", "Paused", "Running"]
 

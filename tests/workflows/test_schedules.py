@@ -60,7 +60,7 @@ async def test_a_schedule_that_is_due_starts_the_pipeline(create: Any, eventuall
         return bool(await subject.status() == "Paused")
 
     await eventually(begun)
-    events = await subject.handle.query("events", result_type=list)
+    events = await subject.events()
     assert "schedule:soon" in {event["actor"] for event in events}
 
 
