@@ -50,7 +50,9 @@ async def post_tenant_user(new: NewMember, tenant: Tenant, role: CallerRole, bac
     "/{user_id}",
     response_class=Response,
     responses={
-        **documented(*_ROLE, errors.UnknownUser, errors.OutcomeUnknown, plain=[400, 413]),
+        **documented(
+            *_ROLE, errors.UnknownUser, errors.LimitReached, errors.OutcomeUnknown, plain=[400, 413]
+        ),
         200: _DONE,
     },
 )

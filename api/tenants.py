@@ -78,7 +78,9 @@ async def get_tenant(
 @router.patch(
     "/tenants/{tenant_id}",
     response_model=Displaced,
-    responses=documented(*_NAME, errors.UnknownTenant, errors.DuplicateName, plain=[400, 413]),
+    responses=documented(
+        *_NAME, errors.UnknownTenant, errors.DuplicateName, errors.LimitReached, plain=[400, 413]
+    ),
 )
 async def patch_tenant(tenant_id: TenantId, given: TenantName, backend: Behind) -> Response:
     """Give a tenant another name; nothing else changes."""

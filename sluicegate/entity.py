@@ -36,9 +36,11 @@ class Entity(Generic[L]):
             await workflow.wait_condition(lambda: self.state is not self._shown or self._old)
 
     def check(self, change: Any) -> None:
-        """Refuse, before there is any history of it, what `change` would refuse."""
+        """Refuse, before there is any history of it, what `change` would refuse, and what leaves no room."""
         with temporal.refusing():
-            self.state.changed(change)
+            after = self.state.changed(change).state
+            if after is not self.state:
+                ledger.check_room(self.state, after)
 
     def change(self, change: Any) -> dict[str, Any]:
         """Change the state; gives what the caller is to be told."""

@@ -13,11 +13,14 @@ from sluicegate import errors
 from sluicegate.access import ledger
 from sluicegate.access.entries import DEFAULT_TENANT, Tenant
 from sluicegate.access.ledger import Changed, Upcaster
+from sluicegate.access.tenant import MAX_MEMBERS, MAX_TRUSTS
 from sluicegate.lifecycle.values import Value
 
 MAX_TENANTS = 2_000
 MAX_PLACES = 20_000
-"""What fits into one state (1.5 MiB) with room to spare."""
+"""What usually fits into `ledger.MAX_BYTES`."""
+MAX_PLACES_OF_TENANT = MAX_MEMBERS + MAX_TRUSTS
+"""No tenant takes the room of all others by adding and removing members."""
 
 
 class Found(Value):
@@ -124,8 +127,10 @@ class DirectoryState(Value):
         there = self.places.get(change.mark, ())
         if self.known(change.tenant_id).id in there:
             return self
-        if not there and len(self.places) >= MAX_PLACES:
+        if sum(map(len, self.places.values())) >= MAX_PLACES:
             raise errors.LimitReached(what="users and issuers", maximum=MAX_PLACES)
+        if sum(change.tenant_id in those for those in self.places.values()) >= MAX_PLACES_OF_TENANT:
+            raise errors.LimitReached(what="users and issuers of the tenant", maximum=MAX_PLACES_OF_TENANT)
         return self.but(places={**self.places, change.mark: (*there, change.tenant_id)})
 
     def _renamed(self, change: Rename) -> Changed:

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 import uuid
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sluicegate.access.roles import Role
 from sluicegate.lifecycle.values import Value
@@ -95,6 +95,11 @@ class Member(Value):
     def shown(self) -> dict[str, Any]:
         """The object of `GET /v0/tenant/users`."""
         return self.model_dump(mode="json", include=set(type(self).model_fields))
+
+    def after(self, login: Self) -> Self:
+        """Take in what a login says of the person; what it does not say stays, and so does the role."""
+        said = {"email", "email_verified"} if login.email else set()
+        return self.but(**login.model_dump(include=said | {"display_name"}, exclude_none=True))
 
 
 class Membership(Value):

@@ -7,9 +7,12 @@ front end reads it without any worker, and else sends the reader to a query.
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+from sluicegate import errors
 from sluicegate.lifecycle.values import Packed
 
 SCHEMA = 1
+MAX_BYTES = 1_400_000
+"""Encoded. A server takes 2 MiB at once; what is larger can neither be read nor begin a new history."""
 MEMO_BYTES = 32 << 10
 """Of some three hundred keys; what is larger is read by query."""
 
@@ -56,6 +59,17 @@ def decoded(kind: type[L], raw: dict[str, Any], upcasters: tuple[Upcaster, ...])
     for upcast in upcasters[raw.get("schema", SCHEMA) - 1 :]:
         value = upcast(value)
     return kind.model_validate(value)
+
+
+def check_room(before: Ledger, after: Ledger) -> None:
+    """Raise LimitReached where a change makes the state too large; taking something out never does."""
+    size = _size(after)
+    if size > MAX_BYTES and size > _size(before):
+        raise errors.LimitReached(what="bytes of what is remembered", maximum=MAX_BYTES)
+
+
+def _size(ledger: Ledger) -> int:
+    return len(encoded(ledger)["packed"])
 
 
 def memo(ledger: Ledger) -> dict[str, Any]:

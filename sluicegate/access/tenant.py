@@ -19,7 +19,7 @@ from sluicegate.lifecycle.values import Value
 MAX_KEYS = 1_000
 MAX_TRUSTS = 500
 MAX_MEMBERS = 2_000
-"""What fits into one state (1.5 MiB) with room to spare."""
+"""What usually fits into `ledger.MAX_BYTES`."""
 
 
 class AddKey(Value):
@@ -204,7 +204,7 @@ class TenantState(Value):
         member, known = change.member, self.members.get(change.member.user_id)
         _check_room("members", self.members, member.user_id, MAX_MEMBERS)
         if known:
-            member = member.but(role=known.role, origin=known.origin)
+            member = known.after(member)
         elif change.founder_role and not self.founded:
             member = member.but(role=change.founder_role)
         founded = self.founded or change.founder_role is not None

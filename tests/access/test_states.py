@@ -118,6 +118,13 @@ def test_who_logs_in_keeps_the_role_that_was_given() -> None:
     assert state.changed(login).state is state
 
 
+def test_a_login_that_says_nothing_of_a_person_takes_nothing_away() -> None:
+    known = member(email="a@b", email_verified=True, display_name="A")
+    state = after(EMPTY, Join(member=known))
+    assert state.changed(Join(member=member())).state is state
+    assert after(state, Join(member=member(email="c@d"))).member("u").email_verified is False
+
+
 def test_the_founder_is_the_first_administrator_and_that_only_once() -> None:
     login = Join(member=member(), founder_role=Role.ADMIN)
     state = after(EMPTY, login)
@@ -269,3 +276,32 @@ def test_keys_of_a_newer_release_are_kept(state: State) -> None:
 def test_the_memo_holds_what_is_small_and_says_so_where_it_is_not() -> None:
     assert ledger.memo(EMPTY) == {"revision": 1, **ledger.encoded(EMPTY)}
     assert ledger.memo(full_tenant()) == {"revision": 1, "overflow": True}
+
+
+def test_a_tenant_leaves_room_in_the_directory_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "MAX_PLACES_OF_TENANT", 1)
+    state = after(ALONE, Found(tenant=named("acme")), Point(mark="m", tenant_id=DEFAULT_TENANT))
+    assert isinstance(refusal(state, Point(mark="n", tenant_id=DEFAULT_TENANT)), errors.LimitReached)
+    assert after(state, Point(mark="m", tenant_id=DEFAULT_TENANT)) is state
+    assert after(state, Point(mark="n", tenant_id="1")).places["n"] == ("1",)
+
+
+def test_one_person_in_many_tenants_takes_as_much_room_as_many_persons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(directory, "MAX_PLACES", 1)
+    state = after(ALONE, Found(tenant=named("acme")), Point(mark="m", tenant_id=DEFAULT_TENANT))
+    assert isinstance(refusal(state, Point(mark="m", tenant_id="1")), errors.LimitReached)
+
+
+def test_a_state_grows_no_larger_than_a_server_takes_but_may_always_shrink(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, two = after(EMPTY, Grant(member=member("u"))), after(EMPTY, *(Grant(member=member(u)) for u in "uv"))
+    monkeypatch.setattr(ledger, "MAX_BYTES", len(ledger.encoded(one)["packed"]))
+    ledger.check_room(EMPTY, one)
+    ledger.check_room(two, one)
+    with pytest.raises(errors.LimitReached):
+        ledger.check_room(one, two)
+    monkeypatch.setattr(ledger, "MAX_BYTES", 1)
+    ledger.check_room(two, one)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from uuid import uuid4
 
@@ -237,3 +238,13 @@ async def test_a_recorded_state_decodes_and_loses_nothing(path: Path) -> None:
     assert found
     for encoded in found:
         assert ledger.encoded(decode(encoded)) == encoded
+
+
+async def test_what_leaves_no_room_is_refused_before_the_state_can_travel_no_more(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MAX_BYTES", 1_000)
+    handle = await begin(client, "Tenant")
+    short = Trust(id="1", name="t", issuer="https://i", subject="*", role=Role.READ)
+    assert await refusal(handle, AddTrust(trust=short.but(description=token_hex(1_000)))) == "LimitReached"
+    await change(handle, AddTrust(trust=short))
