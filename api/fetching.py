@@ -22,6 +22,8 @@ MAX_BYTES = 256 << 10
 """The largest key sets of large providers have some 10 KiB."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that is routed in the internet; what else there is was meant for networks of one's own."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -36,7 +38,10 @@ class Fetcher:
     def __init__(self, *, insecure_loopback: bool = False) -> None:
         """Take plain HTTP on this machine too, where that is said."""
         self._insecure_loopback = insecure_loopback
-        self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=WITHIN)
+        # Connections go to addresses. One that was kept would be taken for another name of its address,
+        # whose certificate nobody has seen.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=WITHIN, limits=limits)
 
     async def aclose(self) -> None:
         """Close connections."""
@@ -56,7 +61,11 @@ class Fetcher:
         request = self._http.build_request(
             "GET",
             url.copy_with(host=str(address)),
-            headers={"Host": url.netloc.decode("ascii"), "Accept": "application/json"},
+            headers={
+                "Host": url.netloc.decode("ascii"),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
             extensions={"sni_hostname": url.host},
         )
         answer = await self._http.send(request, stream=True)
@@ -64,7 +73,7 @@ class Fetcher:
             if answer.status_code != 200:
                 raise ValueError(f"answered {answer.status_code}")
             whole = bytearray()
-            async for part in answer.aiter_bytes():
+            async for part in answer.aiter_raw():  # what is packed would be large before it is measured
                 whole += part
                 if len(whole) > MAX_BYTES:
                     raise ValueError(f"larger than {MAX_BYTES} bytes")
@@ -92,7 +101,13 @@ class Fetcher:
 
 def is_public(address: Address) -> bool:
     """Tell whether an address, or the one that it wraps, belongs to the internet at large."""
-    return all(one.is_global and not one.is_multicast for one in _wrapped(address) or [address])
+    return all(_routed(one) for one in _wrapped(address) or [address])
+
+
+def _routed(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
+        return False
+    return address.is_global and not address.is_multicast
 
 
 def _wrapped(address: Address) -> Sequence[Address]:
