@@ -3,16 +3,17 @@
     with Client("http://127.0.0.1:8080") as client:
         client.create("flights", program)
         client.start("flights")
-        client.wait("flights", lambda pipeline: pipeline.status == "Running")
+        client.wait("flights", "running")
 
-Nothing is retried behind the caller's back. Each verb carries an `Idempotency-Key`, so a caller who got
-no answer may give the same `request_id` again and has one effect.
+Nothing is retried behind the caller's back but a wait and a watch, which only look. Each verb carries an
+`Idempotency-Key`, so a caller who got no answer may give the same `request_id` again and has one effect.
 """
 
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -20,17 +21,23 @@ from urllib.parse import quote
 
 import httpx
 
+from sluicegate.sse import Event, events
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 PATIENCE = httpx.Timeout(150.0, connect=5.0)
 """A checkpoint may take two minutes to be asked for; a sound network connects in less than five seconds."""
-POLL = 0.2
-"""Seconds between two looks at a status; the answer comes from a memo and costs the server 2 ms."""
-COMPILING = frozenset({"Pending", "CompilingSql", "SqlCompiled", "CompilingRust"})
+WAIT_AT_ONCE = 20.0
+"""Seconds that one request of a wait lasts; less than the patience of every client."""
+AGAIN_AFTER = 0.5  # seconds, for an API that is ending or was cut off
+TAKEN_UP_WITHIN = 60.0  # seconds, for a watch that was cut
+WATCH_PATIENCE = httpx.Timeout(150.0, connect=5.0, read=25.0)
+"""A watched API shows a sign of life every ten seconds."""
 
 KEYS, TRUSTS, USERS, TENANTS = "/v0/api_keys", "/v0/oidc_trust", "/v0/tenant/users", "/v0/tenants"
 
 # ClientError             anything below
 # ├── Unreachable         nobody answers at the address
+# │   └── Quiet           or has stopped to, in the midst of an answer
 # ├── Refused             the API answered, and said no
 # └── TimedOut            a state that was waited for did not come in time
 
@@ -41,6 +48,10 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """Nobody answers at the address."""
+
+
+class Quiet(Unreachable):
+    """Nothing more has come for as long as there was patience."""
 
 
 class TimedOut(ClientError):
@@ -86,11 +97,6 @@ class Pipeline:
             error=raw.get("deployment_error"),
             raw=raw,
         )
-
-    @property
-    def compiling(self) -> bool:
-        """Whether the program is still on its way to Success or an error."""
-        return self.program_status in COMPILING
 
     @property
     def stopped(self) -> bool:
@@ -199,17 +205,46 @@ class Client:
         """Forget the error of its last deployment."""
         self._verb(name, "dismiss_error", {}, request_id)
 
-    def wait(self, name: str, done: Callable[[Pipeline], bool], *, seconds: float = 120.0) -> Pipeline:
-        """Look at a pipeline until `done` says so; an exception of `done` ends the wait."""
+    def wait(self, name: str, *words: str, seconds: float = 120.0) -> Pipeline:
+        """Wait until a pipeline is one of the words of `wait_for`, such as "running" or "compiled".
+
+        Raises TimedOut, and Refused, with the code WaitInVain where it will not be so by itself.
+        """
         deadline = time.monotonic() + seconds
-        while not done(pipeline := self.pipeline(name)):
-            if time.monotonic() > deadline:
-                raise TimedOut(
-                    f"{name} is {pipeline.status} (wanted: {pipeline.desired_status}), "
-                    f"its program {pipeline.program_status}, after {seconds:.0f} s"
-                )
-            time.sleep(POLL)
-        return pipeline
+        while True:
+            left = min(max(deadline - time.monotonic(), 0.0), WAIT_AT_ONCE)
+            params = {"selector": "status", "wait_for": ",".join(words), "timeout": f"{left * 1000:.0f}ms"}
+            try:
+                return Pipeline.parse(self._call("GET", _path(name), params=params).json())
+            except Refused as refused:
+                late = time.monotonic() >= deadline
+                if refused.code == "WaitTimedOut" and late:
+                    raise TimedOut(_standing(name, refused.details, seconds)) from refused
+                if refused.code not in {"WaitTimedOut", "ShuttingDown", "TooManyWatchers"} or late:
+                    raise
+                time.sleep(0 if refused.code == "WaitTimedOut" else AGAIN_AFTER)
+
+    def watch(self, name: str, *, after: str | None = None) -> Iterator[Event]:
+        """Yield the transitions of a pipeline as they come: first the newest, or what is after an id.
+
+        A watch that is cut goes on; it is over when the pipeline is gone. Raises Refused, Unreachable.
+        """
+        alive: float | None = None
+        while True:
+            try:
+                query = {"after": after} if after else {}
+                for event in events(self._lines(f"{_path(name)}/watch", query, WATCH_PATIENCE)):
+                    if event is not None:
+                        after = event.id or after
+                        yield event
+                        if event.kind == "deleted":
+                            return
+                    alive = time.monotonic()
+            except (Unreachable, Refused) as cut:
+                over = isinstance(cut, Refused) and cut.status != httpx.codes.SERVICE_UNAVAILABLE
+                if over or alive is None or time.monotonic() > alive + TAKEN_UP_WITHIN:
+                    raise
+            time.sleep(AGAIN_AFTER)
 
     # --- kept as wanted ------------------------------------------------------------------------------
 
@@ -263,16 +298,8 @@ class Client:
         The API never ends a log; without `follow` it is over when nothing came for `quiet` seconds.
         """
         patience = httpx.Timeout(None if follow else quiet, connect=5.0)
-        try:
-            with self._http.stream("GET", f"{_path(name)}/logs", timeout=patience) as answer:
-                if answer.is_error:
-                    answer.read()
-                _check(answer)
-                yield from answer.iter_lines()
-        except httpx.ReadTimeout:
-            return
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+        with suppress(Quiet):
+            yield from self._lines(f"{_path(name)}/logs", {}, patience)
 
     def healthy(self) -> bool:
         """Say whether the API answers and finds itself healthy."""
@@ -318,6 +345,16 @@ class Client:
         params = {"sql": sql, "format": form}
         return self._call("GET", f"{_path(name)}/query", params=params, timeout=patience).text
 
+    def _lines(self, path: str, params: dict[str, str], patience: httpx.Timeout) -> Iterator[str]:
+        try:
+            with self._http.stream("GET", path, params=params, timeout=patience) as answer:
+                _check(answer)
+                yield from answer.iter_lines()
+        except httpx.ReadTimeout as error:
+            raise Quiet(f"Nothing more from {self.url}") from error
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **options)
@@ -338,6 +375,13 @@ def _schedule(name: str, schedule_name: str) -> str:
     return f"{_path(name)}/schedules/{quote(schedule_name, safe='')}"
 
 
+def _standing(name: str, details: Mapping[str, Any], seconds: float) -> str:
+    return (
+        f"{name} is {details['deployment_status']} (wanted: {details['deployment_desired_status']}), "
+        f"its program {details['program_status']}, after {seconds:.0f} s"
+    )
+
+
 def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -345,6 +389,7 @@ def _word(value: object) -> str:
 def _check(answer: httpx.Response) -> None:
     if not answer.is_error:
         return
+    answer.read()
     try:
         body = answer.json()
         code, message, details = body["error_code"], body["message"], body.get("details")

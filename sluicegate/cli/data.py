@@ -1,8 +1,9 @@
-"""`ingest`, `query`, `logs`: what goes into a pipeline and what comes out."""
+"""`ingest`, `query`, `logs`, `watch`: what goes into a pipeline, what comes out, what happens to it."""
 
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from sluicegate.cli.session import Json, Name, connect, give_up, print_json
 
 if TYPE_CHECKING:
     from sluicegate.client import Client
+    from sluicegate.sse import Event
 
 BATCH = 1 << 20
 """Bytes of rows in one request: small enough to show progress, large enough to cost nothing."""
@@ -82,6 +84,32 @@ def logs(
             typer.echo(line)
 
 
+def watch(
+    name: Name,
+    after: Annotated[str | None, typer.Option(help="Id of the last event that you know.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print each transition of a pipeline as it comes, until it is deleted; cuts are bridged."""
+    with connect() as client:
+        for event in client.watch(name, after=after):
+            typer.echo(json.dumps(asdict(event)) if as_json else _told(event))
+
+
+def _told(event: "Event") -> str:
+    """An event in a line."""
+    said = event.data
+    if event.kind == "gap":
+        return "(what came next is no longer kept)"
+    if event.kind == "deleted":
+        return f"{said['name']} is gone"
+    status = said["deployment_runtime_status"] or said["deployment_resources_status"]
+    wanted = said["deployment_runtime_desired_status"] or said["deployment_resources_desired_status"]
+    error = ", with an error" if said["deployment_has_error"] else ""
+    way = status if status == wanted else f"{status}, on its way to {wanted}"
+    rest = f"program {said['program_status']}, storage {said['storage_status']}"
+    return f"{said['recorded_at']}  {way}{error}; {rest}"
+
+
 def _settle(client: "Client", name: str, token: str) -> None:
     """Wait until what was sent is processed; raises TimedOut."""
     from sluicegate.client import TimedOut
@@ -111,5 +139,5 @@ def _batches(file: IO[bytes]) -> Iterator[bytes]:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (ingest, query, logs):
+    for command in (ingest, query, logs, watch):
         app.command()(command)

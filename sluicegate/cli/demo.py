@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sluicegate.cli import arrival, flights
+from sluicegate.cli.arrival import Arrival
 from sluicegate.cli.flights import Batch
 from sluicegate.client import Client, ClientError, Pipeline, Refused, TimedOut
 
@@ -119,8 +119,8 @@ class Demo:
                 raise TimedOut(f"{NAME} has not processed what was sent within {SETTLE_WITHIN:.0f} s")
             time.sleep(0.1)
 
-    def _until(self, done: Callable[[Pipeline], bool]) -> Pipeline:
-        pipeline = self._client.wait(NAME, done)
+    def _until(self, arrive: Arrival) -> Pipeline:
+        pipeline = arrive(self._client, NAME, SETTLE_WITHIN)
         self._progress.update(self._bar, description=pipeline.status)
         return pipeline
 
@@ -175,9 +175,9 @@ def remove(client: Client) -> None:
         if refusal.code == "UnknownPipelineName":
             return
         raise
-    client.wait(NAME, lambda pipeline: pipeline.stopped)
+    arrival.ended(client, NAME, SETTLE_WITHIN)
     client.clear(NAME)
-    client.wait(NAME, arrival.cleared)
+    arrival.cleared(client, NAME, SETTLE_WITHIN)
     client.delete(NAME)
 
 

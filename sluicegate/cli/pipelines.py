@@ -114,7 +114,7 @@ def _compiled(client: "Client", name: str, timeout: float) -> "Pipeline":
     from sluicegate.cli import arrival
 
     try:
-        return waiting("Compiling", lambda: client.wait(name, arrival.compiled, seconds=timeout))
+        return waiting("Compiling", lambda: arrival.compiled(client, name, timeout))
     except arrival.Failed:
         for line in arrival.compile_messages(client.pipeline(name, selector="all").raw):
             typer.echo(line, err=True)

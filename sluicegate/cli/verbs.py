@@ -1,6 +1,5 @@
 """`start`, `stop`, `pause`, `activate` and others: what a pipeline is told to do."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +7,8 @@ import typer
 from sluicegate.cli.session import Json, Name, Timeout, Wait, connect, print_pipeline, waiting
 
 if TYPE_CHECKING:
-    from sluicegate.client import Client, Pipeline
+    from sluicegate.cli.arrival import Arrival
+    from sluicegate.client import Client
 
 
 def start(
@@ -37,8 +37,7 @@ def stop(
     """Take a checkpoint and stop a pipeline; --force stops it at once, from every state."""
     from sluicegate.cli import arrival
 
-    # A forced stop has arrived when nothing runs, whatever error the deployment had before.
-    done = (lambda seen: seen.stopped) if force else arrival.stopped
+    done = arrival.ended if force else arrival.stopped
     with connect() as client:
         client.stop(name, force=force)
         _follow(client, name, done if wait else None, seconds=timeout, as_json=as_json)
@@ -110,16 +109,13 @@ def clear(name: Name, wait: Wait = True, timeout: Timeout = 120, as_json: Json =
 def _follow(
     client: "Client",
     name: str,
-    done: "Callable[[Pipeline], bool] | None",
+    done: "Arrival | None",
     *,
     seconds: float,
     as_json: bool,
 ) -> None:
     """Wait until it is done, where that is wanted, and say where the pipeline stands."""
-    if done is None:
-        pipeline = client.pipeline(name)
-    else:
-        pipeline = waiting(name, lambda: client.wait(name, done, seconds=seconds))
+    pipeline = waiting(name, lambda: done(client, name, seconds)) if done else client.pipeline(name)
     print_pipeline(pipeline, as_json=as_json)
 
 

@@ -24,9 +24,7 @@ def stop_all(client: Client) -> tuple[list[str], list[str]]:
     names = [pipeline.name for pipeline in client.pipelines() if not pipeline.stopped]
     for name in names:
         _done(client.stop, name, force=True)
-    stopped = [
-        name for name in names if _done(client.wait, name, lambda seen: seen.stopped, seconds=STOP_WITHIN)
-    ]
+    stopped = [name for name in names if _done(client.wait, name, "stopped", seconds=STOP_WITHIN)]
     return stopped, [name for name in names if name not in stopped]
 
 

@@ -1,5 +1,6 @@
 """The typed client: what it sends, what it makes of answers and of silence."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,12 +92,65 @@ def test_queries_give_rows_or_the_error_that_came_in_their_place(api: Any, clien
         client.query("shop", "SELECT n FROM v")
 
 
-def test_waiting_looks_until_it_is_so_and_no_longer(api: Any, client: Client) -> None:
+def test_a_wait_is_left_to_the_api(api: Any, client: Client) -> None:
     running = api.pipeline(deployment_status="Running", deployment_desired_status="Running")
-    api.answer("GET", "/v0/pipelines/shop", api.pipeline(), running)
-    assert client.wait("shop", lambda seen: seen.status == "Running").status == "Running"
-    with pytest.raises(TimedOut, match="shop is Running"):
-        client.wait("shop", lambda seen: seen.stopped, seconds=0.0)
+    api.answer("GET", "/v0/pipelines/shop", running)
+    assert client.wait("shop", "running", "awaiting_approval", seconds=7).status == "Running"
+    [seen] = api.seen
+    assert (seen.query["selector"], seen.query["wait_for"]) == ("status", "running,awaiting_approval")
+    assert 6_000 < int(seen.query["timeout"].removesuffix("ms")) <= 7_000
+
+
+def test_a_wait_goes_on_until_it_is_late(api: Any, client: Client) -> None:
+    details = api.pipeline(deployment_status="Provisioning", deployment_desired_status="Running")
+    late = {"message": "not yet", "error_code": "WaitTimedOut", "details": details}
+    api.answer("GET", "/v0/pipelines/shop", late, status=504)
+    api.answers["GET", "/v0/pipelines/shop"].append((200, json.dumps(api.pipeline())))
+    assert client.wait("shop", "stopped").stopped
+    assert len(api.seen) == 2
+    api.answer("GET", "/v0/pipelines/shop", late, status=504)
+    with pytest.raises(TimedOut, match=r"shop is Provisioning \(wanted: Running\)"):
+        client.wait("shop", "running", seconds=0.0)
+
+
+EVENTS = """retry: 500
+
+: ping
+
+event: transition
+id: {0}
+data: {{"event_id": "{0}"}}
+
+"""
+END = """event: deleted
+data: {"name": "shop"}
+
+"""
+
+
+def test_a_watch_that_is_cut_goes_on_after_what_it_has_seen(
+    api: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.client.AGAIN_AFTER", 0.0)
+    path = "/v0/pipelines/shop/watch"
+    ending = {"message": "ending", "error_code": "ShuttingDown", "details": None}
+    api.answer("GET", path, EVENTS.format(1))
+    api.answers["GET", path].append((503, json.dumps(ending)))
+    api.answers["GET", path].append((200, EVENTS.format(2) + END))
+    seen = list(client.watch("shop"))
+    assert [(event.kind, event.id) for event in seen] == [
+        ("transition", "1"),
+        ("transition", "2"),
+        ("deleted", None),
+    ]
+    assert [request.query for request in api.seen] == [{}, {"after": "1"}, {"after": "1"}]
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_a_watch_that_is_refused_at_its_beginning_says_so(api: Any, client: Client, status: int) -> None:
+    api.refuse("GET", "/v0/pipelines/shop/watch", status, "No", "not you")
+    with pytest.raises(Refused, match="not you"):
+        list(client.watch("shop"))
 
 
 def test_logs_come_line_by_line(api: Any, client: Client) -> None:

@@ -20,6 +20,12 @@ def run(api: Any, *words: str, text: str | None = None) -> Result:
     return CliRunner().invoke(app, ["--url", api.url, *words], input=text)
 
 
+def in_vain(api: Any, standing: dict[str, Any]) -> None:
+    """Have a wait refused, since what is waited for will not come."""
+    vain = {"message": "It will not be.", "error_code": "WaitInVain", "details": standing}
+    api.answer("GET", SHOP, vain, status=409)
+
+
 def test_the_list_shows_each_pipeline(api: Any) -> None:
     api.answer("GET", "/v0/pipelines", [api.pipeline(), api.pipeline(name="[other]", **RUNNING)])
     result = run(api, "list")
@@ -51,12 +57,13 @@ def test_a_verb_waits_until_it_is_so(
     api: Any, words: list[str], status: dict[str, str], query: dict[str, str]
 ) -> None:
     api.answer("POST", f"{SHOP}/{words[0]}", "", status=202)
-    api.answer("GET", SHOP, api.pipeline(deployment_status="Provisioning", storage_status="Clearing"))
-    api.answers["GET", SHOP].append((200, json.dumps(api.pipeline(**status))))
+    api.answer("GET", SHOP, api.pipeline(**status))
     result = run(api, *words)
     assert result.exit_code == 0, result.output
     assert f"shop is {status.get('deployment_status', 'Stopped')}" in result.output
     assert api.seen[0].query == query
+    word = "cleared" if words[0] == "clear" else status.get("deployment_status", "Stopped").lower()
+    assert api.seen[1].query["wait_for"].split(",")[0] == word
 
 
 def test_an_approval_says_where_the_pipeline_stands(api: Any) -> None:
@@ -84,7 +91,7 @@ def test_a_verb_need_not_wait(api: Any) -> None:
 def test_a_start_that_fails_says_why(api: Any) -> None:
     api.answer("POST", f"{SHOP}/start", "", status=202)
     error = {"message": "out of memory", "error_code": "RuntimeError", "details": None}
-    api.answer("GET", SHOP, api.pipeline(deployment_error=error))
+    in_vain(api, api.pipeline(deployment_error=error))
     result = run(api, "start", "shop")
     assert result.exit_code == 1
     assert "out of memory" in result.stderr
@@ -92,7 +99,9 @@ def test_a_start_that_fails_says_why(api: Any) -> None:
 
 def test_patience_ends_with_a_status_of_its_own(api: Any) -> None:
     api.answer("POST", f"{SHOP}/start", "", status=202)
-    api.answer("GET", SHOP, api.pipeline(deployment_desired_status="Running"))
+    details = api.pipeline(deployment_desired_status="Running")
+    late = {"message": "late", "error_code": "WaitTimedOut", "details": details}
+    api.answer("GET", SHOP, late, status=504)
     result = run(api, "start", "shop", "--timeout", "0")
     assert result.exit_code == 4
     assert "shop is Stopped (wanted: Running)" in result.stderr
@@ -122,7 +131,7 @@ def test_create_compiles_and_reports_what_is_wrong(api: Any, tmp_path: Path) -> 
     program = tmp_path / "shop.sql"
     program.write_text("CREATE VIEW v AS SELECT 1;")
     api.answer("POST", "/v0/pipelines", api.pipeline(program_status="Pending"), status=201)
-    api.answer("GET", SHOP, api.pipeline(program_status="CompilingSql"), api.pipeline())
+    api.answer("GET", SHOP, api.pipeline())
     result = run(api, "create", "shop", str(program))
     assert result.exit_code == 0, result.output
     assert "Success" in result.output
@@ -130,7 +139,9 @@ def test_create_compiles_and_reports_what_is_wrong(api: Any, tmp_path: Path) -> 
 
     message = {"start_line_number": 1, "error_type": "Compilation error", "message": "no such table"}
     error = {"sql_compilation": {"messages": [message]}}
-    api.answer("GET", SHOP, api.pipeline(program_status="SqlError", program_error=error))
+    failed = api.pipeline(program_status="SqlError", program_error=error)
+    in_vain(api, failed)
+    api.answers["GET", SHOP].append((200, json.dumps(failed)))
     result = run(api, "create", "shop", "-", text="CREATE VIEW v AS SELECT * FROM t;")
     assert result.exit_code == 1
     assert "line 1: Compilation error: no such table" in result.stderr
@@ -215,6 +226,33 @@ def test_show_and_delete_and_logs(api: Any) -> None:
     assert "it broke" in run(api, "show", "shop").output
     assert run(api, "delete", "shop").output == "shop is deleted\n"
     assert run(api, "logs", "shop").output == "a line\n"
+
+
+def test_transitions_for_people_and_for_machines(api: Any) -> None:
+    data = {
+        "recorded_at": "2026-01-01T00:00:00.000000Z",
+        "deployment_resources_status": "Provisioned",
+        "deployment_resources_desired_status": "Provisioned",
+        "deployment_runtime_status": "Initializing",
+        "deployment_runtime_desired_status": "Running",
+        "deployment_has_error": False,
+        "program_status": "Success",
+        "storage_status": "InUse",
+    }
+    stream = (
+        'event: gap\ndata: {"after": null, "oldest_kept": "1"}\n\n'
+        f"event: transition\nid: 1\ndata: {json.dumps(data)}\n\n"
+        'event: deleted\ndata: {"name": "shop"}\n\n'
+    )
+    api.answer("GET", f"{SHOP}/watch", stream)
+    assert run(api, "watch", "shop", "--after", "0").stdout.splitlines() == [
+        "(what came next is no longer kept)",
+        "2026-01-01T00:00:00.000000Z  Initializing, on its way to Running; program Success, storage InUse",
+        "shop is gone",
+    ]
+    assert api.seen[-1].query == {"after": "0"}
+    lines = [json.loads(line) for line in run(api, "watch", "shop", "--json").stdout.splitlines()]
+    assert lines[1] == {"kind": "transition", "id": "1", "data": data}
 
 
 @pytest.mark.parametrize(

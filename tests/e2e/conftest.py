@@ -7,14 +7,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psutil
 import pytest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from sluicegate import temporal
 
 SOURCE = Path(__file__).parents[2]
 PROGRAM = """
@@ -34,6 +40,12 @@ def engines(home: Path, pipeline_id: str = "") -> list[psutil.Process]:
         if "sluicegate.engine" in words and ours:
             found.append(process)
     return found
+
+
+def end_engines(home: Path) -> None:
+    """End what pipelines' processes a data folder has."""
+    for engine in engines(home):
+        engine.kill()
 
 
 class ControlPlane:
@@ -140,6 +152,108 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+class Module:
+    """One of our processes, `python -m …`, which may be ended and run again under the same settings."""
+
+    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+        """Run it."""
+        self._command = [sys.executable, "-m", name]
+        self._environment = environment
+        self._log = log
+        self.run()
+
+    def run(self) -> None:
+        """Run it, for the first time or again."""
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command, cwd=SOURCE, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def kill(self) -> None:
+        """Kill it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """End it, kindly first."""
+        end(self.process)
+
+
+class FrontEnd(Module):
+    """One `python -m api`."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        """Run it on a free port, which stays its own."""
+        with socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            port = bound.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        super().__init__("api", {**environment, "SLUICEGATE_API_PORT": str(port)}, log)
+
+
+@dataclass(frozen=True)
+class TwoFrontEnds:
+    """Two front ends and a worker of one Temporal server."""
+
+    client: Client
+    front_ends: list[FrontEnd]
+    apis: list[httpx.AsyncClient]
+    home: Path
+
+
+@asynccontextmanager
+async def two_front_ends(
+    server: WorkflowEnvironment, home: Path, eventually: Eventually, **settings: str
+) -> AsyncIterator[TwoFrontEnds]:
+    """Run them; on the way out everything that they left is ended."""
+    address = server.client.service_client.config.target_host
+    environment = {**os.environ, "SLUICEGATE_HOME": str(home), "TEMPORAL_ADDRESS": address, **settings}
+    async with AsyncExitStack() as parts:
+        parts.callback(end_engines, home)
+        worker = Module("worker", environment, home.with_suffix(".worker"))
+        parts.callback(worker.end)
+        front_ends, apis = [], []
+        for number in range(2):
+            front_ends.append(FrontEnd(environment, home.with_suffix(f".api{number}")))
+            parts.callback(front_ends[-1].end)
+            client = httpx.AsyncClient(base_url=front_ends[-1].url, timeout=60)
+            apis.append(await parts.enter_async_context(client))
+
+        async def healthy() -> bool:
+            return all([(await api.get("/v0/cluster_healthz")).status_code == 200 for api in apis])
+
+        await eventually(healthy, 60)
+        yield TwoFrontEnds(server.client, front_ends, apis, home)
+
+
+@pytest.fixture(scope="session")
+async def stock(
+    tmp_path_factory: pytest.TempPathFactory, eventually: Eventually
+) -> AsyncIterator[TwoFrontEnds]:
+    """Two front ends and a worker on a Temporal server with stock flags."""
+    home = tmp_path_factory.mktemp("stock") / "home"
+    async with (
+        await WorkflowEnvironment.start_local(
+            dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
+            plugins=[temporal.PLUGIN],
+            dev_server_log_level="error",
+            dev_server_database_filename=str(home.with_suffix(".db")),
+        ) as server,
+        two_front_ends(server, home, eventually) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def tuned(
+    temporal_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory, eventually: Eventually
+) -> AsyncIterator[TwoFrontEnds]:
+    """Two front ends and a worker on a server with our flags that suggests a new history after 40 events."""
+    home = tmp_path_factory.mktemp("tuned") / "home"
+    async with two_front_ends(temporal_server, home, eventually) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """`sluicegate dev`, ready; on the way out everything it left is ended."""
@@ -158,8 +272,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield plane
     finally:
         end(process)
-        for engine in plane.engines():
-            engine.kill()
+        end_engines(home)
 
 
 async def _ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:

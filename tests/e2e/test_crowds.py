@@ -3,24 +3,17 @@
 import asyncio
 import os
 import random
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from temporalio.client import Client
-from temporalio.testing import WorkflowEnvironment
 
 from api.gateway import RECORDED
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
 from sluicegate.lifecycle.values import Packed
 
-SOURCE = Path(__file__).parents[2]
 STARTS = 200
 RACE_FOR = float(os.environ.get("RACE_SECONDS", "30"))
 
@@ -64,84 +57,24 @@ async def test_two_hundred_starts_on_our_server(pipeline: Any, control_plane: An
     assert control_plane.engine(running["id"]).is_running()
 
 
-@pytest.fixture
-async def stock_apis(
-    tmp_path: Path, end_process: Any, engines_of: Any
-) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """Two API processes and a worker on a Temporal server with stock flags; `home` is the data folder."""
-
-    def end_engines() -> None:
-        for engine in engines_of(tmp_path / "home"):
-            engine.kill()
-
-    async with AsyncExitStack() as parts:
-        parts.callback(end_engines)
-        server = await parts.enter_async_context(
-            await WorkflowEnvironment.start_local(
-                dev_server_existing_path=str(Path(sys.executable).with_name("temporal")),
-                plugins=[temporal.PLUGIN],
-                dev_server_log_level="error",
-                dev_server_database_filename=str(tmp_path / "temporal.db"),
-            )
-        )
-        base = {
-            **os.environ,
-            "SLUICEGATE_HOME": str(tmp_path / "home"),
-            "TEMPORAL_ADDRESS": server.client.service_client.config.target_host,
-        }
-        apis = []
-        for number in range(2):
-            port = _free_port()
-            environment = {**base, "SLUICEGATE_API_PORT": str(port)}
-            _run(parts, "api", environment, end_process, tmp_path / f"api{number}.log")
-            client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
-            apis.append(await parts.enter_async_context(client))
-        _run(parts, "worker", base, end_process, tmp_path / "worker.log")
-        yield apis
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
-def _run(parts: AsyncExitStack, module: str, environment: dict[str, str], end: Any, log: Path) -> None:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=SOURCE,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    parts.callback(end, process)
-
-
 @pytest.mark.timeout(180)
 async def test_two_hundred_starts_through_two_apis_on_a_stock_server(
-    stock_apis: list[httpx.AsyncClient], pipeline_type: Any, eventually: Any, engines_of: Any, tmp_path: Path
+    stock: Any, pipeline_type: Any, eventually: Any, engines_of: Any
 ) -> None:
-    async def healthy() -> bool:
-        return all([(await api.get("/v0/cluster_healthz")).status_code == 200 for api in stock_apis])
-
-    await eventually(healthy, 60)
-    pipeline = pipeline_type(stock_apis[0], "crowded", eventually)
+    pipeline = pipeline_type(stock.apis[0], "crowded", eventually)
     await pipeline.create()
 
     async def compiled() -> bool:
         return bool((await pipeline.get())["program_status"] == "Success")
 
     await eventually(compiled)
-    answers = await start_all(stock_apis, pipeline.path)
+    answers = await start_all(stock.apis, pipeline.path)
     locations = [answer.headers["location"] for answer in answers]
-    assert_all_accepted(answers, await decisions(stock_apis[1], locations, eventually))
+    assert_all_accepted(answers, await decisions(stock.apis[1], locations, eventually))
     await pipeline.reaches("Running")
-    assert len(engines_of(tmp_path / "home")) == 1
+    assert len(engines_of(stock.home)) == 1
     await pipeline.remove()
-    assert engines_of(tmp_path / "home") == []
+    assert engines_of(stock.home) == []
 
 
 class Race:
