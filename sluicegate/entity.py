@@ -32,7 +32,8 @@ class Entity(Generic[L]):
             if over():
                 return
             if self._old:
-                workflow.continue_as_new(ledger.encoded(self.state))
+                shown = {temporal.ACCESS_MEMO: ledger.memo(self.state)}  # else it shows what it began with
+                workflow.continue_as_new(ledger.encoded(self.state), memo=shown)
             await workflow.wait_condition(lambda: self.state is not self._shown or self._old)
 
     def check(self, change: Any) -> None:

@@ -75,7 +75,7 @@ async def serving_temporal() -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
     """See `serving_temporal`."""
     async with serving_temporal() as environment:

@@ -14,7 +14,7 @@ import asyncio
 from datetime import timedelta
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -82,10 +82,19 @@ class PipelineWorkflow:
             due = self._renewal_due()
             if due is Renewal.NOW or (await self._silence(due) and due is Renewal.WHEN_QUIET):
                 renewed = transitions.renewed(self._state.pipeline)
-                workflow.continue_as_new(self._state.but(pipeline=renewed).encoded())
+                self._begin_anew(self._state.but(pipeline=renewed))
         for task in self._in_flight.values():
             task.cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
+
+    def _begin_anew(self, state: State) -> NoReturn:
+        """Go on in a new history, which shows from its first moment what this one showed last: without them
+        it would show what the first history began with."""
+        workflow.continue_as_new(
+            state.encoded(),
+            memo={temporal.MEMO: state.projection()},
+            search_attributes=TypedSearchAttributes(search_attributes(state.pipeline)),
+        )
 
     async def _silence(self, due: Renewal) -> bool:
         """Wait for a message or an outcome; tell whether the time that was waited passed without any."""

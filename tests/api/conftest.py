@@ -303,14 +303,14 @@ async def stock_server() -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def api_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A server that has workers where a test wants them."""
     async with stock_server() as environment:
         yield environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def api_deserted_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A server without a worker, but for those that a test brings."""
     async with stock_server() as environment:
@@ -370,7 +370,7 @@ async def working(client: Client, address: str) -> AsyncIterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def api_worker(api_server: WorkflowEnvironment, api_process: StubProcess) -> AsyncIterator[None]:
     """Workers."""
     async with working(api_server.client, api_process.address):

@@ -16,7 +16,7 @@ from sluicegate.lifecycle import record, views
 from sluicegate.lifecycle.values import Packed
 from sluicegate.settings import Settings
 
-STATUSES = {400, 403, 404, 405, 409, 413, 500, 503}
+STATUSES = {400, 403, 404, 405, 409, 413, 500, 503, 504}
 
 
 def test_every_code_has_a_status() -> None:
@@ -26,15 +26,20 @@ def test_every_code_has_a_status() -> None:
 
 @pytest.mark.parametrize("refusal", errors.catalogue().values())
 def test_every_refusal_is_an_error_response(refusal: type[errors.Refusal]) -> None:
-    problem = refusal(**{key: f"a {key}" for key in refusal.keys if key != "timeout"} | _timeout(refusal))
+    problem = refusal(**{key: f"a {key}" for key in refusal.keys} | _objects(refusal))
     answer = answered.response(problem)
     assert answer.status_code == answered.STATUS[refusal.__name__]
     assert ("retry-after" in answer.headers) is (answer.status_code == 503)
     assert set(answered.body(problem)) == {"message", "error_code", "details"}
 
 
-def _timeout(refusal: type[errors.Refusal]) -> dict[str, Any]:
-    return {"timeout": {"secs": 1, "nanos": 0}} if "timeout" in refusal.keys else {}
+def _objects(refusal: type[errors.Refusal]) -> dict[str, Any]:
+    """Details that are objects."""
+    known = {
+        "timeout": {"secs": 1, "nanos": 0},
+        "deployment_error": {"message": "It ended.", "error_code": "RunnerCheckError", "details": None},
+    }
+    return {key: value for key, value in known.items() if key in refusal.keys}
 
 
 def test_an_invalid_transition_says_it_as_the_process_does() -> None:

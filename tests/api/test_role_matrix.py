@@ -70,7 +70,7 @@ async def _trusted(world: World, role: Role) -> None:
     await world.access.change(world.tenant, AddTrust(trust=trust), mark=issuer_mark(issuer))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def world(
     api_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:

@@ -8,7 +8,7 @@ from temporalio.testing import WorkflowEnvironment
 from tests.conformance.plane import Plane, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def plane(
     temporal_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Plane]:

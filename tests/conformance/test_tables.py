@@ -72,7 +72,7 @@ def _needs(case: Case) -> tuple[str, str]:
     return case.state, case.id if of_its_own else "shared"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def stage(request: pytest.FixtureRequest, plane: Plane, temporal_server: WorkflowEnvironment) -> Stage:
     """All pipelines that the selected cases need, as far as they get with effects at work."""
     made = Stage(plane, Temporal(temporal_server.client))

@@ -254,7 +254,7 @@ class Subject:
 Create = Callable[..., Awaitable[Subject]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeHost]:
     """A worker whose host is the fake one."""
     client = temporal_server.client
@@ -273,7 +273,7 @@ async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeH
         yield host
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def decider(temporal_server: WorkflowEnvironment) -> AsyncIterator[None]:
     """A worker that decides for pipelines."""
     async with Worker(

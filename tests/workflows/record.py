@@ -35,7 +35,7 @@ async def _reach(eventually: Eventually, subject: Any, key: str, value: str) -> 
     await eventually(there)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def temporal_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A server that leaves it to the workflow when to begin a new history."""
     async with await WorkflowEnvironment.start_local(

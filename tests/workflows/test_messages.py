@@ -10,6 +10,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from sluicegate.lifecycle.commands import VERBS, Stop, message
+from sluicegate.temporal import MEMO, PLUGIN, PROGRAM_STATUS
 
 Eventually = Callable[..., Awaitable[Any]]
 
@@ -60,6 +61,11 @@ async def test_a_bare_signal_is_carried_out(create: Any, eventually: Eventually)
 
 async def test_one_request_id_has_one_effect(create: Any, eventually: Eventually) -> None:
     subject = await create()
+
+    async def compiled() -> bool:
+        return bool((await subject.ask())["status"]["program_status"] == "Success")
+
+    await eventually(compiled)
     first = await subject.tell("stop", request_id="same", force=True)
     again = await subject.tell("stop", request_id="same", force=True)
     assert again == first
@@ -105,3 +111,17 @@ async def test_a_pipeline_keeps_running_through_new_histories(running: Any, even
         return bool(await running.status() == "Paused")
 
     await eventually(paused)
+
+
+async def test_a_new_history_shows_from_its_first_moment_what_the_old_one_showed(create: Any) -> None:
+    subject = await create()
+    first_run = (await subject.handle.describe()).run_id
+    while (await subject.handle.describe()).run_id == first_run:
+        await subject.tell("start")
+        await subject.tell("stop", force=True)
+    [begun, *_] = (await subject.handle.fetch_history()).events
+    started = begun.workflow_execution_started_event_attributes
+    [memo] = await PLUGIN.data_converter.decode([started.memo.fields[MEMO]])  # type: ignore[union-attr]
+    assert memo["revision"] > 2
+    name = started.search_attributes.indexed_fields[PROGRAM_STATUS.name].data
+    assert name == b'"Success"'
