@@ -17,6 +17,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
+from activities.bulk import Bulks
 from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.schedules import Schedules
@@ -30,6 +31,7 @@ from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
 from sluicegate.provision.references import References
 from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import Settings
+from workflows.bulk import BulkWorkflow
 from workflows.cleanup import CleanupWorkflow
 from workflows.cluster import ClusterWorkflow
 from workflows.directory import DirectoryWorkflow
@@ -41,6 +43,7 @@ from workflows.validation import ValidationWorkflow
 WORKFLOWS = (
     PipelineWorkflow,
     CleanupWorkflow,
+    BulkWorkflow,
     ScheduledWorkflow,
     ClusterWorkflow,
     DirectoryWorkflow,
@@ -179,6 +182,13 @@ def _host_workers(
             client,
             task_queue=temporal.host_queue(temporal.WATCH, host_id),
             activities=[watches.watch],
+            max_concurrent_activities=WATCHES,
+            build_id=__version__,
+        ),
+        Worker(
+            client,
+            task_queue=temporal.WATCH,
+            activities=[Bulks(client).settle],
             max_concurrent_activities=WATCHES,
             build_id=__version__,
         ),

@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 import sluicegate
 from api import (
+    bulk,
     cluster,
     codec,
     data_plane,
@@ -68,7 +69,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redoc_url=None,
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
-    lifecycle = (pipelines, verbs, keeping, data_plane, maintenance, events, watch, logs)
+    lifecycle = (pipelines, verbs, bulk, keeping, data_plane, maintenance, events, watch, logs)
     around = (cluster, validation, metrics, codec, platform)
     for module in (*lifecycle, keys, members, trusts, tenants, *around):
         app.include_router(module.router)

@@ -13,6 +13,7 @@ _TABLE = _P + "/tables/{table_name}"
 _VIEW = _P + "/views/{view_name}"
 
 _LEAST = {
+    ("GET", "/v0/bulk/{bulk_id}"): Role.READ,
     ("GET", "/v0/cluster/events"): Role.READ,
     ("GET", "/v0/cluster/events/{event_id}"): Role.READ,
     ("GET", "/v0/cluster_healthz"): Role.READ,
@@ -53,6 +54,8 @@ _LEAST = {
     ("POST", "/v0/api_keys"): Role.WRITE,
     ("GET", "/v0/api_keys/{name}"): Role.WRITE,
     ("DELETE", "/v0/api_keys/{name}"): Role.WRITE,
+    ("POST", "/v0/bulk"): Role.WRITE,
+    ("POST", "/v0/bulk/{bulk_id}/cancel"): Role.WRITE,
     ("POST", "/v0/validate_program"): Role.WRITE,
     ("POST", "/v0/pipelines"): Role.WRITE,
     ("PUT", _P): Role.WRITE,

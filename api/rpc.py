@@ -155,6 +155,26 @@ class Temporal:
 
         await self._patiently(call, WRITE_WITHIN)
 
+    async def begin(self, kind: str, workflow_id: str, encoded: dict[str, Any], summary: str) -> None:
+        """Start a workflow whose id was never used before. Raises AlreadyThere."""
+
+        async def call(left: timedelta) -> None:
+            await self._client.start_workflow(
+                kind,
+                encoded,
+                id=workflow_id,
+                task_queue=temporal.PIPELINES,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                static_summary=summary,
+                rpc_timeout=left,
+            )
+
+        try:
+            await self._patiently(call, WRITE_WITHIN)
+        except WorkflowAlreadyStartedError as taken:
+            raise AlreadyThere from taken
+
     async def signal(self, workflow_id: str, name: str, message: dict[str, Any], request_id: str) -> None:
         """Send a signal, once however often it is repeated; when this returns it is durable.
 

@@ -45,7 +45,8 @@ _RECORDED: dict[int | str, dict[str, Any]] = {
 _INITIAL = {initial.value.lower(): initial for initial in Initial}
 
 
-def _check_flags(*, silent: bool, concurrent: bool) -> None:
+def check_flags(*, silent: bool, concurrent: bool) -> None:
+    """Raise InvalidBootstrapConfig for flags that exclude each other."""
     if silent and concurrent:
         reason = "silent_bootstrap and concurrent_bootstrap are mutually exclusive"
         raise errors.InvalidBootstrapConfig(reason=reason)
@@ -61,7 +62,7 @@ def _start(
     initial: Annotated[str, Query(json_schema_extra={"enum": list(_INITIAL)})] = "running",
 ) -> Start:
     """Read the arguments of a start, in the order of contract §2.1, rows 1 to 3."""
-    _check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
+    check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
     if initial not in _INITIAL:
         reason = f"initial must be one of {', '.join(_INITIAL)}"
         raise errors.UnsupportedPipelineAction(action=f"/start?initial={initial}", reason=reason)
@@ -145,7 +146,7 @@ async def activate(
 
 def _approve(silent_bootstrap: Flag = False, concurrent_bootstrap: Flag = False) -> Approve:
     """Read the arguments of an approval."""
-    _check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
+    check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
     return Approve(silent_bootstrap=silent_bootstrap, concurrent_bootstrap=concurrent_bootstrap)
 
 

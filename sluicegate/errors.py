@@ -175,6 +175,12 @@ class TooManySchedules(Refusal):
     keys = ("count", "maximum")
 
 
+class TooManyPipelines(Refusal):
+    """The tag '{tag}' stands on {count} pipelines; one call takes {maximum}."""
+
+    keys = ("tag", "count", "maximum")
+
+
 class ScheduleNotInForce(Refusal):
     """The schedule '{schedule_name}' has no say: {reason}."""
 
@@ -211,6 +217,12 @@ class UnknownRequest(Refusal):
     """No request with the id {request_id} is on record; ids are kept for at least ten minutes."""
 
     keys = ("request_id",)
+
+
+class UnknownBulk(Refusal):
+    """There is no bulk operation with the id {bulk_id}."""
+
+    keys = ("bulk_id",)
 
 
 class InvalidRuntimeVersion(Refusal):

@@ -41,7 +41,7 @@ PIPELINES = "pipelines"
 EFFECTS = "effects"
 """Task queue of effects that any host can do; `host_queue` gives the queue of one host."""
 WATCH = "watch"
-"""Task queue of watches, which hold their slots for days."""
+"""Task queue of what waits for long and needs no host; `host_queue` gives that of a host's watches."""
 
 TENANT = SearchAttributeKey.for_keyword("PipelineTenant")
 NAME = SearchAttributeKey.for_keyword("PipelineName")
@@ -89,6 +89,11 @@ def pipeline_workflow_id(tenant_id: str, name: str) -> str:
 def cleanup_workflow_id(pipeline_id: str) -> str:
     """Name the workflow that removes what a deleted pipeline left."""
     return f"cleanup/{pipeline_id}"
+
+
+def bulk_workflow_id(tenant_id: str, bulk_id: str) -> str:
+    """Name the workflow of a bulk operation."""
+    return f"bulk/{tenant_id}/{bulk_id}"
 
 
 def tenant_workflow_id(tenant_id: str) -> str:

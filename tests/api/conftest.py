@@ -22,6 +22,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.bulk import Bulks
 from activities.compile import Compiler
 from activities.schedules import Schedules
 from api.app import create_app
@@ -361,6 +362,7 @@ async def working(client: Client, address: str) -> AsyncIterator[None]:
         ),
         (temporal.host_queue(temporal.EFFECTS, "fake-host"), effects),
         (temporal.host_queue(temporal.WATCH, "fake-host"), [fake.watch]),
+        (temporal.WATCH, [Bulks(client).settle]),
     ]
     async with AsyncExitStack() as workers:
         decider = Worker(client, task_queue=temporal.PIPELINES, workflows=WORKFLOWS)

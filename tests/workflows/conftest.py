@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.bulk import Bulks
 from activities.schedules import Schedules
 from sluicegate import config, errors, temporal
 from sluicegate.lifecycle import commands, edits, ids, record
@@ -266,6 +267,7 @@ async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeH
             temporal.EFFECTS: [host.compile, host.bind, Schedules(client).place],
             temporal.host_queue(temporal.EFFECTS, "fake"): steering + removing,
             temporal.host_queue(temporal.WATCH, "fake"): [host.watch],
+            temporal.WATCH: [Bulks(client).settle],
         }
         for queue, activities in queues.items():
             worker = Worker(client, task_queue=queue, activities=activities, max_concurrent_activities=500)

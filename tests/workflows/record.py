@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,10 +18,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from sluicegate import __version__, temporal
+from sluicegate.lifecycle.bulk import Result
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.policies import RestartPolicy, Schedule
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from tests.workflows import test_access as access
+from tests.workflows import test_bulk as bulk
 from tests.workflows.test_cluster import begin, tell
 from workflows.cluster import ClusterWorkflow
 
@@ -219,3 +222,27 @@ async def test_scheduled(create: Any, eventually: Eventually) -> None:
     await _reach(eventually, subject, "deployment_status", "Running")
     await schedule.delete()
     await _save(subject, "scheduled")
+
+
+async def test_bulk(create: Any, script: Any, eventually: Eventually) -> None:
+    subjects = [await create(f"p{number}") for number in range(4)]
+    client = subjects[0].client
+    finished = await bulk.begin(client, subjects[:3], at_once=2)
+    await finished.result()
+    await _write(finished, "bulk/finished")
+    # As another history takes it up: one pipeline is told, and one waits.
+    midway = bulk.operation(subjects, at_once=3, verb="stop").handing_out(datetime.now(UTC))
+    midway = midway.telling("p0").telling("p1").settling("p2", Result(outcome="done"), datetime.now(UTC))
+    await subjects[0].tell("stop", request_id=midway.request_id)
+    await subjects[1].tell("stop", request_id=midway.request_id)
+    continued = await bulk.start(client, midway)
+    await continued.result()
+    await _write(continued, "bulk/continued")
+    held = script(provision_gate=asyncio.Event())
+    slow = await create("slow", script=held)
+    cancelled = await bulk.begin(client, [slow, subjects[3]], at_once=1)
+    await _reach(eventually, slow, "deployment_status", "Provisioning")
+    await cancelled.signal("cancel")
+    held.provision_gate.set()
+    await cancelled.result()
+    await _write(cancelled, "bulk/cancelled")
