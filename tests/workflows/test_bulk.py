@@ -102,7 +102,7 @@ async def test_the_limit_holds_in_what_the_pipelines_went_through(create: Any) -
     await ended(await begin(subjects[0].client, subjects, at_once=3))
     steps = []
     for subject in subjects:
-        journal = await subject.handle.query("events", result_type=list)
+        journal = await subject.events()
         ours = [one for one in journal if one["request_id"] and one["request_id"].startswith("bulk-")]
         times = sorted(one["recorded_at"] for one in ours)
         steps += [(times[0], 1), (times[-1], -1)]
