@@ -6,13 +6,14 @@ request must name this machine as its Host (a foreign name that resolves here is
 not come from a page of another origin, since a page must not be able to start a pipeline.
 """
 
+import asyncio
 import ipaddress
 import json
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.authentication import AuthenticationFailed, Authenticator, Unauthenticated
@@ -24,6 +25,11 @@ from sluicegate.settings import Settings
 
 TENANT_HEADER = "Feldera-Tenant"
 _FOREIGN = {"cross-site", "same-site"}
+DOUBT_EVERY = 2.0
+"""Seconds after which whoever still listens is asked for once more: a credential that is revoked ends the
+stream that it has opened."""
+_READING = {"GET", "HEAD"}
+"""Cut off in the middle, these leave nothing undone whose outcome would be unknown."""
 
 
 class UnsafeBinding(Exception):
@@ -65,11 +71,48 @@ class Guard:
             memberships=found.memberships,
             refusal=found.refusal,
         )
-        await self._app(scope, receive, send)
+        if self._required and scope.get("method") in _READING and scope["path"] not in OPEN:
+            await self._doubting(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _doubting(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a read for as long as its credential counts; what has begun by then is left unfinished."""
+        begun = asyncio.Event()
+
+        async def noted(message: Message) -> None:
+            begun.set()
+            await send(message)
+
+        async def serve() -> None:
+            await self._app(scope, receive, noted)
+
+        serving = asyncio.create_task(serve())
+        refused: Response | None = None
+        try:
+            while refused is None and not (await asyncio.wait({serving}, timeout=DOUBT_EVERY))[0]:
+                refused = await self._refused(scope)
+        finally:
+            if not serving.done():
+                serving.cancel()
+                await asyncio.wait({serving})
+        if not serving.cancelled():
+            serving.result()
+        elif refused is not None and not begun.is_set():
+            await refused(scope, receive, send)
+
+    async def _refused(self, scope: Scope) -> Response | None:
+        """The refusal of a caller who was let in, if there is one by now; that nobody can tell is none."""
+        found = await self._authenticated(scope)
+        if isinstance(found, Response):
+            return None if found.status_code == 503 else found
+        before: Principal = scope["state"]["principal"]
+        same = (found.tenant_id, found.role) == (before.tenant_id, before.role)
+        return None if same else PlainTextResponse("", 401, headers={"WWW-Authenticate": "Bearer"})
 
     async def _authenticated(self, scope: Scope) -> Principal | Response:
         if scope["path"] in OPEN:
-            return Principal(ANONYMOUS, None, None, None)
+            return Principal(ANONYMOUS, None, None)
         promote(scope)
         headers = Headers(scope=scope)
         authenticator: Authenticator = scope["app"].state.backend.authenticator
@@ -95,7 +138,7 @@ class Guard:
         if _name(host) not in self._hosts:
             return "This Host name is not one of SLUICEGATE_ALLOWED_HOSTS."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and _place(origin) != host:
             return "Pages of other origins may not call."
         if headers.get("sec-fetch-site") in _FOREIGN and scope["path"] not in OPEN:
             return "Pages of other sites may not call."
@@ -106,6 +149,14 @@ def _wanted(headers: Headers) -> str | None:
     """The tenant that a request names; names may have any letters, and headers are bytes."""
     given = headers.get(TENANT_HEADER)
     return given.encode("latin-1").decode(errors="replace") if given is not None else None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -97,7 +97,7 @@ class Authenticator:
         opens = given is not None and given.opens(known.sha256 if known else _NOBODY)
         if not (opens and known and tenant):
             raise AuthenticationFailed("The API key is not valid.")
-        return Principal(f"key:{known.name}", tenant.id, tenant.name, known.role)
+        return Principal(f"key:{known.name}", tenant.id, known.role)
 
     async def _token(self, token: Token, wanted: str | None) -> Principal:
         if token.issuer == self._oidc.issuer:

@@ -11,7 +11,7 @@ import sluicegate
 from api.answers import fresh
 from api.backend import Behind
 from api.parse import Tenant
-from api.principal import Principal
+from api.principal import ANONYMOUS, Principal
 from api.shapes import Configuration, Demo, Health, Session
 from sluicegate.demos import demos
 from sluicegate.errors import TemporalUnavailable
@@ -19,6 +19,9 @@ from sluicegate.oidc import OidcSettings
 from sluicegate.protocol import PLATFORM_VERSION
 
 router = APIRouter(tags=["Platform"])
+
+DEFAULT_NAME = "default"
+"""The name of the one tenant that there is while authentication is off."""
 
 _UNKNOWN_TO_US = (
     "cargo_dependencies",
@@ -62,12 +65,16 @@ async def config_demos(tenant: Tenant) -> Response:
 
 
 @router.get("/v0/config/session", response_model=Session)
-async def session(request: Request) -> Response:
+async def session(request: Request, backend: Behind) -> Response:
     """Tell who the caller is. A login of several tenants that names none sees only which there are."""
     caller: Principal = request.state.principal
+    name: str | None = DEFAULT_NAME  # and no other, while authentication is off
+    if caller.actor != ANONYMOUS:
+        tenant = await backend.access.tenant(caller.tenant_id) if caller.tenant_id else None
+        name = tenant.name if tenant else None
     acting = {
         "tenant_id": caller.tenant_id,
-        "tenant_name": caller.tenant_name,
+        "tenant_name": name,
         "role": caller.role.value if caller.role else None,
     }
     return fresh({**acting, "memberships": [membership.shown for membership in caller.memberships]})

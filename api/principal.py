@@ -15,7 +15,6 @@ from sluicegate.errors import (
 )
 
 ANONYMOUS = "anonymous"
-DEFAULT_NAME = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,6 @@ class Principal:
     actor: str
     """As events and logs name it: never a credential."""
     tenant_id: str | None = DEFAULT_TENANT
-    tenant_name: str | None = DEFAULT_NAME
     role: Role | None = Role.ADMIN
     memberships: tuple[Membership, ...] = ()
     refusal: Refusal | None = None
@@ -42,10 +40,10 @@ def member(actor: str, memberships: tuple[Membership, ...], wanted: str | None) 
         fitting = list(memberships)
     if wanted is None and len(fitting) != 1:
         refusal = AmbiguousTenantMembership() if fitting else NoTenantMemberships()
-        return Principal(actor, None, None, None, memberships, refusal)
+        return Principal(actor, None, None, memberships, refusal)
     # An id counts before a name, which may be the id of another tenant.
     chosen = next((one for one in fitting if one.tenant_id == wanted), fitting[0])
-    return Principal(actor, chosen.tenant_id, chosen.name, chosen.role, memberships)
+    return Principal(actor, chosen.tenant_id, chosen.role, memberships)
 
 
 def trusted(actor: str, trusts: Sequence[tuple[Tenant, Trust]], wanted: Tenant | None) -> Principal:
@@ -57,16 +55,16 @@ def trusted(actor: str, trusts: Sequence[tuple[Tenant, Trust]], wanted: Tenant |
     if len({tenant.id for tenant, _ in here}) != 1:
         raise AmbiguousOidcTenant
     tenant = here[0][0]
-    return Principal(actor, tenant.id, tenant.name, max(trust.role for _, trust in here))
+    return Principal(actor, tenant.id, max(trust.role for _, trust in here))
 
 
 def owner(actor: str, memberships: Sequence[Membership], wanted: Tenant | None) -> Principal:
     """Let an owner act in the tenant wanted, else in the only one it is a member of, else in the default
     one."""
     if wanted is not None:
-        place = (wanted.id, wanted.name)
+        place = wanted.id
     elif len(memberships) == 1:
-        place = (memberships[0].tenant_id, memberships[0].name)
+        place = memberships[0].tenant_id
     else:
-        place = (DEFAULT_TENANT, DEFAULT_NAME)
-    return Principal(actor, *place, Role.OWNER, tuple(memberships))
+        place = DEFAULT_TENANT
+    return Principal(actor, place, Role.OWNER, tuple(memberships))

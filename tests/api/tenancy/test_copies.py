@@ -4,9 +4,12 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
+from temporalio.testing import WorkflowEnvironment
 
 from api import copies
+from api.app import create_app
 from sluicegate import errors
 from sluicegate.access.entries import DEFAULT_TENANT, Login
 from sluicegate.access.roles import Role
@@ -169,3 +172,23 @@ async def test_while_temporal_is_away_a_copy_counts_for_a_while_and_then_it_is_a
     monkeypatch.setattr(copies, "STALE_AT_MOST", 0.0)
     with pytest.raises(errors.TemporalUnavailable):
         await access.key(tenant["id"], key_id)
+
+
+async def test_a_stream_ends_when_the_key_that_opened_it_is_revoked(
+    http: Process, api_server: WorkflowEnvironment, settings: Settings, api_serving: Any, tenant: Any
+) -> None:
+    made = await http.post("/v0/api_keys", json={"name": "ci", "role": "write"}, headers=acting(tenant))
+    bearer = {"Authorization": f"Bearer {made.json()['api_key']}"}
+    path = f"/v0/pipelines/p-{uuid4().hex[:10]}"
+    new = {"name": path.rpartition("/")[2], "program_code": ""}
+    assert (await http.post("/v0/pipelines", json=new, headers=bearer)).status_code == 201
+    async with (
+        api_serving(create_app(settings, api_server.client)) as address,
+        httpx.AsyncClient(base_url=f"http://{address}", headers=bearer) as elsewhere,
+        elsewhere.stream("GET", f"{path}/watch") as stream,
+    ):
+        assert stream.status_code == 200
+        empty(await http.delete("/v0/api_keys/ci", headers=acting(tenant)))
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            async with asyncio.timeout(5):
+                [part async for part in stream.aiter_bytes()]
