@@ -9,23 +9,17 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
+from sluicegate.access.addresses import Address, is_public
 from sluicegate.oidc import names_loopback
 
 WITHIN = 5.0
 """Seconds for one document, names and handshakes included."""
 MAX_BYTES = 256 << 10
 """The largest key sets of large providers have some 10 KiB."""
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_UNICAST = ipaddress.IPv6Network("2000::/3")
-"""All that is routed in the internet; what else there is was meant for networks of one's own."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Unfetchable(Exception):
@@ -66,7 +60,7 @@ class Fetcher:
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
             },
-            extensions={"sni_hostname": url.host},
+            extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
         answer = await self._http.send(request, stream=True)
         try:
@@ -97,21 +91,3 @@ class Fetcher:
         if not private and not loopback and not all(is_public(address) for address in addresses):
             raise ValueError("its name leads into a private network")
         return addresses[0]
-
-
-def is_public(address: Address) -> bool:
-    """Tell whether an address, or the one that it wraps, belongs to the internet at large."""
-    return all(_routed(one) for one in _wrapped(address) or [address])
-
-
-def _routed(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
-        return False
-    return address.is_global and not address.is_multicast
-
-
-def _wrapped(address: Address) -> Sequence[Address]:
-    if isinstance(address, ipaddress.IPv4Address):
-        return []
-    nat64 = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-    return [one for one in (address.ipv4_mapped, address.sixtofour, nat64, *(address.teredo or ())) if one]

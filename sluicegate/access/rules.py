@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 from sluicegate import errors
+from sluicegate.access.addresses import is_public
 from sluicegate.access.roles import Role
 
 MAX_KEY_NAME = 100
@@ -95,7 +96,7 @@ def _why_not(issuer: str) -> str | None:
 
 def _why_not_host(host: str) -> str | None:
     try:
-        public = ipaddress.ip_address(host.partition("%")[0]).is_global
+        public = is_public(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         last = host.rpartition(".")[2]
         if re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", last):
