@@ -48,7 +48,7 @@ class Fetcher:
             async with asyncio.timeout(WITHIN):
                 return await self._get(httpx.URL(url), private=private)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as problem:
-            raise Unfetchable(f"{url}: {problem or type(problem).__name__}") from problem
+            raise Unfetchable(f"{url}: {str(problem) or type(problem).__name__}") from problem
 
     async def _get(self, url: httpx.URL, *, private: bool) -> dict[str, Any]:
         address = await self._address(url, private=private)

@@ -2,10 +2,12 @@
 
 import asyncio
 import gzip
-import ipaddress
 import json
+import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx
 import pytest
 
 from api import fetching
@@ -97,7 +99,7 @@ async def test_a_slow_document_is_given_up(
     monkeypatch.setattr(fetching, "WITHIN", 0.05)
     issuer.head = b"X: "  # so the head never ends
     issuer.body = b"x"
-    with pytest.raises(Unfetchable):
+    with pytest.raises(Unfetchable, match="TimeoutError"):
         await fetcher.get(issuer.url, private=False)
 
 
@@ -122,28 +124,79 @@ async def test_addresses_of_our_own_network_are_not_asked(url: str) -> None:
     await strict.aclose()
 
 
+class Names:
+    """Says where names lead, one answer after another, and which were asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, ...]) -> None:
+        """Answer in place of the resolver."""
+        self.asked: list[tuple[str, int]] = []
+        self._answers = list(answers)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self._getaddrinfo)
+
+    async def _getaddrinfo(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.asked.append((host, port))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in self._answers.pop(0)]
+
+
+class Internet:
+    """Takes requests in place of the network."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        """Stand behind a fetcher."""
+        self.requests: list[httpx.Request] = []
+        fetcher._http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200, stream=httpx.ByteStream(b'{"issuer": "i"}'))
+
+
 @pytest.mark.parametrize(
-    ("address", "public"),
+    "addresses",
     [
-        ("8.8.8.8", True),
-        ("2a00:1450:4001::1", True),
-        ("::ffff:8.8.8.8", True),
-        ("64:ff9b::808:808", True),
-        ("10.0.0.1", False),
-        ("100.64.0.1", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("::1", False),
-        ("::7f00:1", False),
-        ("::ffff:10.0.0.1", False),
-        ("2002:7f00:1::", False),
-        ("64:ff9b::a00:1", False),
-        ("64:ff9b:1::a00:1", False),
-        ("fe80::1", False),
-        ("fec0::1", False),
-        ("fd00::1", False),
-        ("ff0e::1", False),
+        pytest.param(("127.0.0.1",), id="this machine"),
+        pytest.param(("10.0.0.1",), id="our network"),
+        pytest.param(("169.254.169.254",), id="the cloud's own"),
+        pytest.param(("fe80::1%eth0",), id="link-local"),
+        pytest.param(("::ffff:10.0.0.1",), id="mapped"),
+        pytest.param(("64:ff9b::a00:1",), id="translated"),
+        pytest.param(("93.184.215.14", "10.0.0.1"), id="one of several"),
+        pytest.param((), id="none"),
     ],
 )
-def test_only_addresses_of_the_internet_at_large_are_public(address: str, public: bool) -> None:
-    assert fetching.is_public(ipaddress.ip_address(address)) is public
+async def test_a_name_that_leads_into_our_network_is_not_asked(
+    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = Fetcher()
+    internet = Internet(fetcher)
+    Names(monkeypatch, addresses)
+    with pytest.raises(Unfetchable):
+        await fetcher.get("https://idp.example/x", private=False)
+    assert not internet.requests
+    await fetcher.aclose()
+
+
+async def test_what_was_checked_is_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher = Fetcher()
+    internet = Internet(fetcher)
+    names = Names(monkeypatch, ("93.184.215.14",), ("127.0.0.1",))
+    url = "https://idp.example:8443/x?y=z"
+    assert await fetcher.get(url, private=False) == {"issuer": "i"}
+    [request] = internet.requests
+    assert names.asked == [("idp.example", 8443)]
+    assert str(request.url) == "https://93.184.215.14:8443/x?y=z"
+    assert request.headers["host"] == "idp.example:8443"
+    assert request.extensions["sni_hostname"] == "idp.example"
+    with pytest.raises(Unfetchable, match="private"):
+        await fetcher.get(url, private=False)
+    assert len(internet.requests) == 1
+    await fetcher.aclose()
+
+
+async def test_the_issuer_of_the_settings_may_be_in_our_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher = Fetcher()
+    internet = Internet(fetcher)
+    Names(monkeypatch, ("10.0.0.1",))
+    await fetcher.get("https://idp.corp.example/x", private=True)
+    assert internet.requests[0].url.host == "10.0.0.1"
+    await fetcher.aclose()
