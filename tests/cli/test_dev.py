@@ -101,7 +101,9 @@ def test_what_could_not_be_stopped_is_named(api: Any, monkeypatch: pytest.Monkey
     running = {"deployment_status": "Running", "deployment_desired_status": "Running"}
     names = ("gone", "stuck")
     api.answer("GET", "/v0/pipelines", [api.pipeline(name=name, **running) for name in names])
-    api.answer("GET", "/v0/pipelines/stuck", api.pipeline(name="stuck", **running))
+    late = {"message": "later", "error_code": "WaitTimedOut"}
+    details = {key: api.pipeline(**running)[key] for key in (*running, "program_status")}
+    api.answer("GET", "/v0/pipelines/stuck", {**late, "details": details}, status=504)
     api.refuse("POST", "/v0/pipelines/stuck/stop", 503, "Overloaded", "later")
     with Client(api.url) as client:
         assert pipelines.stop_all(client) == (["gone"], ["stuck"])

@@ -226,7 +226,7 @@ async def two_front_ends(
         yield TwoFrontEnds(server.client, front_ends, apis, home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def stock(
     tmp_path_factory: pytest.TempPathFactory, eventually: Eventually
 ) -> AsyncIterator[TwoFrontEnds]:
@@ -244,7 +244,7 @@ async def stock(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def tuned(
     temporal_server: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory, eventually: Eventually
 ) -> AsyncIterator[TwoFrontEnds]:
@@ -254,7 +254,7 @@ async def tuned(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """`sluicegate dev`, ready; on the way out everything it left is ended."""
     home = tmp_path_factory.mktemp("sluicegate")

@@ -14,6 +14,7 @@ import pytest
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
 from sluicegate.client import Client
+from sluicegate.lifecycle.values import Packed
 from sluicegate.sse import Event
 
 pytestmark = pytest.mark.timeout(120)
@@ -132,7 +133,8 @@ async def shop(tuned: Any, pipeline_type: Any, eventually: Any) -> Any:
 async def journal(tuned: Any, name: str) -> list[str]:
     """The ids of the transitions of a pipeline, oldest first."""
     handle = tuned.client.get_workflow_handle(temporal.pipeline_workflow_id(DEFAULT_TENANT, name))
-    return [event["event_id"] for event in await handle.query("events")][::-1]
+    kept = (await handle.query("events", result_type=Packed)).json_value
+    return [event["event_id"] for event in kept][::-1]
 
 
 async def begun_anew(tuned: Any, name: str) -> bool:
