@@ -27,6 +27,8 @@ KEEP_ALIVE = 10
 """Seconds between two comments, which keep proxies from closing a quiet stream."""
 READ_WITHIN = 15
 """Seconds that a reader may leave what is sent unread, past what the connection itself takes."""
+ENDS_WITHIN = 3
+"""Seconds that a stream gets to end by itself when the front end does, before it is cut."""
 RESUME_AFTER = 500
 """Milliseconds until a browser connects again."""
 
@@ -81,7 +83,9 @@ class _Stream(Response):
         """Stream until either side ends it."""
         async with self._lookouts.watching(self._tenant_id, self._name) as lookout:
             events = events_of(lookout, self._name, self._cursor)
-            stream = EventSourceResponse(events, ping=KEEP_ALIVE, send_timeout=READ_WITHIN)
+            stream = EventSourceResponse(
+                events, ping=KEEP_ALIVE, send_timeout=READ_WITHIN, shutdown_grace_period=ENDS_WITHIN
+            )
             try:
                 await stream(scope, receive, send)
             except SendTimeoutError:
