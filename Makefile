@@ -12,10 +12,10 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint format docs bench lock clean
+.PHONY: help install dev demo test upgrade-test engine-test chaos lint format docs bench lock clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED)  ## Make the environment from the lock
 
@@ -37,6 +37,12 @@ demo: $(INSTALLED)  ## Stream the flights of 2013 through a pipeline of `make de
 test: lint  ## Lint, check types and arrows, run the tests (PYTEST_ARGS="-k name")
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+upgrade-test: $(INSTALLED)  ## Go from the release before to this one and back, under load
+	UPGRADE_TEST=long $(BIN)/pytest tests/upgrade
+
+engine-test: $(INSTALLED)  ## Kill an engine a hundred times, and compare many more steps of TPC-H and Nexmark
+	KILLS=100 STEP_BY_STEP=long $(BIN)/pytest tests/engine/test_killed.py tests/engine/test_step_by_step.py
+
 lint: $(INSTALLED)  ## Lint, formatting, types, arrows between the rooms
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -49,9 +55,13 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 
 docs: $(INSTALLED)  ## Write the pages that are made from the code
 	@$(BIN)/python -m sluicegate.operate.error_table docs/errors.md
+	@$(BIN)/python -m sluicegate.operate.settings_table docs/settings.md
 
 bench: $(INSTALLED)  ## Measure
 	$(BIN)/python -m benchmarks
+
+chaos: $(INSTALLED)  ## Break a control plane for a while and judge it (SEED=1 MINUTES=10 OUT=folder)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT))
 
 COMPILE := pip compile pyproject.toml --quiet --no-emit-index-url --no-header --no-annotate --generate-hashes
 

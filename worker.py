@@ -22,13 +22,14 @@ from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.schedules import Schedules
 from activities.watch import Watches
-from sluicegate import __version__, codec, logs, settings, temporal
+from sluicegate import __version__, codec, faults, log_lines, logs, settings, temporal
 from sluicegate.codec import Encryption
 from sluicegate.lifecycle.effects import Host, Readopt
-from sluicegate.provision import Adopted
+from sluicegate.provision import Adopted, pool
 from sluicegate.provision.host import HostIdentity
 from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
 from sluicegate.provision.references import References
+from sluicegate.provision.spec import Reach
 from sluicegate.runtime_client import RuntimeClient
 from sluicegate.settings import Settings
 from workflows.bulk import BulkWorkflow
@@ -104,6 +105,7 @@ def _decider(client: Client, given: Settings) -> Worker:
 async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
     """Serve the effects, the watches and the logs of this host."""
     identity = HostIdentity.of(given.home)
+    warm = pool.of(given.runtime_command, given.warm_engines)
     provisioner = ProcessProvisioner(
         given.home,
         identity.host_id,
@@ -113,6 +115,8 @@ async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
             advertised_address=given.runtime_advertise,
             own_users=given.user_per_pipeline,
             references=References(given.secrets, given.allowed_env),
+            reach=Reach(given.connector_folders, given.connector_networks),
+            pool=warm,
         ),
     )
     runtime = RuntimeClient(partial(given.token, settings.RUNTIME))
@@ -129,12 +133,11 @@ async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
         provisions_at_once=given.provisions_at_once,
     )
     stop = asyncio.Event()
-    app = logs.create_app(
-        lambda pipeline_id, follow: provisioner.logs(pipeline_id, follow=follow),
-        given.token(settings.LOGS, host.host_id),
-    )
+    app = logs.create_app(provisioner, given.token(settings.LOGS, host.host_id))
     serving = asyncio.create_task(logs.serve(app, bound, stop))
-    rotating = asyncio.create_task(_rotate(provisioner))
+    tending = [asyncio.create_task(_rotate(provisioner))]
+    if warm:
+        tending.append(asyncio.create_task(warm.keep()))
     try:
         async with AsyncExitStack() as workers:
             for worker in _host_workers(client, given, deployments, watches):
@@ -142,7 +145,8 @@ async def _host(client: Client, given: Settings) -> AsyncIterator[None]:
             await _readopt(client, host, await provisioner.adopt())
             yield
     finally:
-        rotating.cancel()
+        for task in tending:
+            task.cancel()
         stop.set()
         await serving
         await runtime.aclose()
@@ -197,6 +201,7 @@ def _host_workers(
 
 async def _readopt(client: Client, host: Host, found: Sequence[Adopted]) -> None:
     """Tell every pipeline that has a deployment here that its host is back."""
+    faults.reach(faults.READOPTING)
     at_once = asyncio.Semaphore(READOPTS_AT_ONCE)
 
     async def tell(adopted: Adopted) -> None:
@@ -245,13 +250,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ]
-    )
+    log_lines.configure()
     asyncio.run(main())

@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import beat
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import bulk
+from sluicegate.lifecycle import bulk, refusals
 from sluicegate.lifecycle.bulk import Errand, Result
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import Ask
@@ -56,7 +56,7 @@ class Bulks:
                 refusal = receipt.refusal()
                 return Result.refused(refusal) if refusal else None
             if shown["overloaded"]:
-                return Result.refused(errors.Overloaded())
+                return Result.refused(refusals.Overloaded())
             if asyncio.get_running_loop().time() > deadline:
                 return Result.refused(errors.UnknownRequest(request_id=errand.request_id), "failed")
             await asyncio.sleep(FIRST_PAUSE)

@@ -5,6 +5,7 @@ by then; what fails is turned into such a change by `failed`.
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,24 +20,43 @@ from activities.deploy import Deployments
 from activities.schedules import Schedules
 from activities.watch import Watches
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import effects, limits, restarts, schedules, transitions
-from sluicegate.lifecycle.effects import Addressed, Deployment, ProgramText
+from sluicegate.lifecycle import effects, limits, refusals, restarts, schedules, transitions
+from sluicegate.lifecycle.effects import Addressed, Deployment, Observation, ProgramText
 from sluicegate.lifecycle.reconcile import Action, Effect
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
-from sluicegate.lifecycle.status import Initial
+from sluicegate.lifecycle.status import Initial, ResourcesStatus
 
 UNANSWERED_AFTER = timedelta(seconds=30)
 """When nobody has taken an effect for so long, nobody answers for its host."""
 ONCE = RetryPolicy(maximum_attempts=1)
 """Retries are decided by the rules, which show them."""
 DAYS = timedelta(days=3650)
+LATE = "late"
+"""The kind of a failure by a heartbeat that did not come in time."""
+
+ENDS_COUNT = "that a process has ended counts, whoever watches by then"
+"""Name of a change, for histories of before."""
 
 Records = tuple[Pipeline, ...]
 Outcome = Callable[[Pipeline], Records]
 
 
+@dataclass(frozen=True)
+class End:
+    """The outcome of a watch whose process has ended, which is true of its generation for good."""
+
+    generation: int
+    seen: Observation
+
+    def __call__(self, p: Pipeline) -> Records:
+        """End the deployment, unless it is another by now."""
+        if p.generation != self.generation or p.resources_status is not ResourcesStatus.PROVISIONED:
+            return ()
+        return transitions.observed(p, self.seen, workflow.now())
+
+
 async def perform(action: Action, p: Pipeline) -> Outcome:
-    """Have one effect done. Raises ActivityError, which `failed` explains."""
+    """Have one effect done. What it raises `failed` explains."""
     return await _CALLS[action.effect](p)
 
 
@@ -93,6 +113,7 @@ async def _watch(p: Pipeline) -> Outcome:
         deployment_id=p.deployment_id or "",
         baseline=p.observation,
         provisioned_at=p.resources_status_since,
+        again=Effect.WATCH in p.retries,
     )
     seen = await workflow.execute_activity_method(
         Watches.watch,
@@ -104,6 +125,8 @@ async def _watch(p: Pipeline) -> Outcome:
         retry_policy=ONCE,
         summary=f"watch {p.name}, generation {p.generation}",
     )
+    if seen.fatal is not None:
+        return End(request.generation, seen)
     return lambda p: transitions.observed(p, seen, workflow.now())
 
 
@@ -218,29 +241,31 @@ def _deployment(p: Pipeline) -> Deployment:
         runtime_config=p.runtime_config,
         plan=p.plan,
         deadline=p.deadline,
+        record=p.model_dump(mode="json", exclude={"plan", "runtime_config"}),
     )
 
 
 _HOPELESS: dict[str, type[errors.Refusal]] = {
-    deploy.REJECTED: errors.RunnerProvisionError,
-    deploy.UNRESOLVED: errors.UnresolvedReference,
+    deploy.REJECTED: refusals.RunnerProvisionError,
+    deploy.UNRESOLVED: refusals.UnresolvedReference,
 }
 """What a start ends with that cannot succeed."""
 
 
-def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
+def failed(p: Pipeline, action: Action, error: Exception) -> Records:
     """Say what the record becomes when an effect has failed."""
     now = workflow.now()
     kind, reason = _explain(error)
+    late = kind == LATE
     match action.effect, kind:
         case Effect.COMPILE, _:
-            return transitions.compile_failed(p, reason, now)
+            return transitions.compile_failed(p, reason, now, late=late)
         case Effect.PROVISION, (deploy.REJECTED | deploy.UNRESOLVED):
             return transitions.over(p, transitions.failure(_HOPELESS[kind](error=reason)), now)
         case Effect.PROVISION, deploy.TIMED_OUT:
             return transitions.over(p, transitions.timed_out(p), now)
         case ((Effect.PROVISION | Effect.BIND), _):
-            return transitions.provision_failed(p, reason, now)
+            return transitions.provision_failed(p, reason, now, late=late)
         case Effect.STEER, deploy.REFUSED:
             return (transitions.steer_refused(p),) if action.argument == p.wanted else ()
         case Effect.APPROVE, deploy.REFUSED:
@@ -248,16 +273,17 @@ def failed(p: Pipeline, action: Action, error: ActivityError) -> Records:
         case Effect.WATCH, "unanswered":
             noted = transitions.failed(p, action.effect, reason, now)
             return transitions.unanswered(noted, now) or (noted,)
-    return (transitions.failed(p, action.effect, reason, now),)
+    return (transitions.failed(p, action.effect, reason, now, late=late),)
 
 
-def _explain(error: ActivityError) -> tuple[str, str]:
+def _explain(error: Exception) -> tuple[str, str]:
     """Name the kind of a failure, and say it for people."""
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, TimeoutError):
         if cause.type is TimeoutType.SCHEDULE_TO_START:
             return "unanswered", f"Nobody has taken the task within {UNANSWERED_AFTER.seconds} s."
-        return "lost", f"The worker that did this was lost ({cause.message})."
+        kind = LATE if cause.type is TimeoutType.HEARTBEAT else "lost"
+        return kind, f"The worker that did this was lost ({cause.message})."
     if isinstance(cause, ApplicationError):
         return cause.type or "", cause.message
     return "", str(cause)

@@ -1,8 +1,10 @@
 """Compiling: runs the compiler as a child process with limits, since its text comes from strangers."""
 
 import asyncio
+import hashlib
 import json
 import sys
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +26,9 @@ MAX_SQL_BYTES = 64 * 1024
 """Encoded size of the compiler's messages; of more errors the first are shown."""
 MAX_TEXT = 4_000
 """Characters of any other text from the compiler."""
+KEPT = 64
+"""Programs whose outcome a worker remembers: a compiler gives the same answer to the same text, and the same
+program is often created many times over, or again."""
 
 
 class Compiler:
@@ -39,6 +44,7 @@ class Compiler:
         self._platform_version = platform_version
         self._command = command
         self._turns = asyncio.Semaphore(at_once)
+        self._kept: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
     @activity.defn(name="compile")
     async def compile(self, program: ProgramText) -> CompileOutcome:
@@ -51,8 +57,9 @@ class Compiler:
             return CompileOutcome(
                 program_version=program.program_version, platform_version=self._platform_version
             )
+        request = CompileRequest(**program.texts.json_value, program_config=program.program_config)
         async with heartbeating(), self._turns:
-            answer = await self._run(program)
+            answer = await self._answer(json.dumps(asdict(request)).encode())
         outcome = CompileOutcome(program_version=program.program_version, **answer)
         return _bounded(outcome)
 
@@ -61,8 +68,20 @@ class Compiler:
         """Compile a program that nobody will run, so without its plan. Raises as `compile` does."""
         return (await self.compile(program)).but(plan=None)
 
-    async def _run(self, program: ProgramText) -> dict[str, Any]:
-        request = CompileRequest(**program.texts.json_value, program_config=program.program_config)
+    async def _answer(self, request: bytes) -> dict[str, Any]:
+        """Compile, or remember what came of it; a compiler that was ended by its limits is asked again."""
+        text = hashlib.sha256(request).digest()
+        if (known := self._kept.get(text)) is not None:
+            self._kept.move_to_end(text)
+            return known
+        answer = await self._run(request)
+        if answer.get("system_error") is None:
+            self._kept[text] = answer
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return answer
+
+    async def _run(self, request: bytes) -> dict[str, Any]:
         child = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
@@ -71,7 +90,7 @@ class Compiler:
         )
         try:
             async with asyncio.timeout(COMPILE_WITHIN):
-                out, err = await child.communicate(json.dumps(asdict(request)).encode())
+                out, err = await child.communicate(request)
         except TimeoutError:
             return {"system_error": f"The compiler did not finish within {COMPILE_WITHIN:.0f} s."}
         finally:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities import clock
 from activities.beat import heartbeating
 from sluicegate.lifecycle.effects import (
     Addressed,
@@ -73,12 +74,13 @@ class Deployments:
         Idempotent by generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut
         where another attempt cannot help.
         """
+        now = clock.of_temporal()
         async with heartbeating():
             async with self._turns:
-                if datetime.now(UTC) < deployment.deadline:
+                if now() < deployment.deadline:
                     await self._begin(deployment)
-                found = await self._ready(deployment, within=TURN)
-            found = found or await self._ready(deployment, deployment.deadline - datetime.now(UTC))
+                found = await self._ready(deployment, now, until=now() + TURN)
+            found = found or await self._ready(deployment, now, until=deployment.deadline)
         if found is None:
             text = "The process did not answer in time."
             raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
@@ -92,10 +94,12 @@ class Deployments:
         except (ProvisionRejected, Superseded) as rejected:
             raise ApplicationError(str(rejected), type=REJECTED, non_retryable=True) from rejected
 
-    async def _ready(self, deployment: Deployment, within: timedelta) -> Provisioned | None:
-        """Wait until the process answers; None where it has not within that time, and once at least it is
-        looked at. Raises ApplicationError where it has ended."""
-        until = min(datetime.now(UTC) + within, deployment.deadline)
+    async def _ready(
+        self, deployment: Deployment, now: Callable[[], datetime], *, until: datetime
+    ) -> Provisioned | None:
+        """Wait until the process answers; None where it has not by then or by its deadline, and once at
+        least it is looked at. Raises ApplicationError where it has ended."""
+        until = min(until, deployment.deadline)
         answered = None
         while True:
             ended = await self._provisioner.check(deployment)
@@ -104,11 +108,11 @@ class Deployments:
             found = await self._provisioner.locate(deployment)
             seen = found and await self._first_look(found.address, deployment)
             if found and seen:
-                answered = answered or datetime.now(UTC)
+                answered = answered or now()
                 initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
-                if not initialising or datetime.now(UTC) >= answered + INITIALISED_WITHIN:
+                if not initialising or now() >= answered + INITIALISED_WITHIN:
                     return Provisioned(location=found.address, details=found.details, observation=seen)
-            if datetime.now(UTC) >= until:
+            if now() >= until:
                 return None
             await asyncio.sleep(LOOK_EVERY)
 

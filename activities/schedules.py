@@ -15,6 +15,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sluicegate import temporal
@@ -24,6 +25,8 @@ from sluicegate.lifecycle.effects import ScheduleBook, ScheduledVerb
 CATCH_UP = timedelta(hours=1)
 """What was due while Temporal was away is done late if by no more than this; a nightly stop that comes at
 noon would surprise."""
+
+NOT_TAKEN = "schedule_not_taken"
 
 
 class Schedules:
@@ -36,11 +39,20 @@ class Schedules:
     @activity.defn(name="place_schedules")
     async def place(self, book: ScheduleBook) -> None:
         """Make, change and remove schedules until they are as they should be. Idempotent; an older revision
-        changes nothing of a newer one."""
-        for name in book.gone:
-            await self._remove(temporal.schedule_id(book.pipeline_id, name))
-        for name, schedule in book.schedules.items():
-            await self._put(book, name, schedule)
+        changes nothing of a newer one. One that Temporal refuses holds up no other; it is told at the end."""
+        problems = []
+        for name in (*book.gone, *book.schedules):
+            try:
+                if name in book.schedules:
+                    await self._put(book, name, book.schedules[name])
+                else:
+                    await self._remove(temporal.schedule_id(book.pipeline_id, name))
+            except RPCError as error:
+                if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                    raise
+                problems.append(f"{name}: {error.message}")
+        if problems:
+            raise ApplicationError("; ".join(problems), type=NOT_TAKEN)
 
     async def _remove(self, schedule_id: str) -> None:
         try:

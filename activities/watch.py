@@ -5,16 +5,20 @@ the process is changing or was just steered, and says nothing while it sees noth
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from time import monotonic
 
 import structlog
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from sluicegate import errors
+from activities import clock
+from sluicegate import faults
+from sluicegate.lifecycle import refusals
 from sluicegate.lifecycle.effects import Failure, Observation, Observed, WatchRequest
 from sluicegate.lifecycle.explanation import LOOK_EVERY
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
@@ -22,10 +26,13 @@ from sluicegate.provision import Provisioner, ProvisionError
 from sluicegate.runtime_client import RuntimeClient, Unreachable
 
 IDLE_EVERY = LOOK_EVERY.total_seconds()
-"""Seconds between looks at a process that does what it should."""
+"""Seconds between looks at a process that does what it should; that it dies is noticed without one."""
+LOOKS_A_SECOND = 250
+"""Of all watches of a worker together, whose processes are looked at less often the more there are. A look
+takes the worker a fifth of a millisecond."""
 BUSY_EVERY = 0.05
 """Seconds between looks at one whose status is about to change."""
-BUSY_FOR = timedelta(seconds=1)
+BUSY_FOR = 1.0
 BEAT_EVERY = 20.0
 BEAT_TIMEOUT = timedelta(seconds=90)
 DETAILS_EVERY = 10.0
@@ -42,21 +49,30 @@ class _Watch:
     request: WatchRequest
     known: Observation
     """What the workflow knows: the baseline, then whatever was signalled last."""
+    now: Callable[[], datetime]
+    """The time by Temporal's clock."""
     sequence: int = 0
-    busy_until: datetime = field(default_factory=lambda: datetime.now(UTC) + BUSY_FOR)
+    busy_until: float = field(default_factory=lambda: monotonic() + BUSY_FOR)
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
     told_at: float = -DETAILS_EVERY
     """When a change was signalled last, by the clock of the event loop."""
+    unheard: bool = False
+    """The workflow is still to be told that it is watched again."""
     superseded: bool = False
     """A newer watch of the same pipeline has begun here."""
 
-    def pause(self) -> float:
-        """Seconds until the next look."""
+    def pause(self, watches: int) -> float:
+        """Seconds until the next look, where there are so many watches."""
         changing = self.known.runtime_status is RuntimeStatus.INITIALIZING
-        return BUSY_EVERY if changing or datetime.now(UTC) < self.busy_until else IDLE_EVERY
+        if changing or monotonic() < self.busy_until:
+            return BUSY_EVERY
+        return max(IDLE_EVERY, watches / LOOKS_A_SECOND)
 
     def is_news(self, seen: Observation, now: float) -> bool:
-        """Whether a look is worth a signal: a status at once, details every few seconds."""
+        """Whether a look is worth a signal: the first after a watch that failed and a status at once,
+        details every few seconds."""
+        if self.unheard:
+            return True
         if seen == self.known:
             return False
         return self._status(seen) != self._status(self.known) or now - self.told_at >= DETAILS_EVERY
@@ -79,13 +95,15 @@ class Watches:
     def poke(self, pipeline_id: str) -> None:
         """Look at a pipeline at once, and often for a while."""
         if watch := self._watches.get(pipeline_id):
-            watch.busy_until = datetime.now(UTC) + BUSY_FOR
+            watch.busy_until = monotonic() + BUSY_FOR
             watch.look_now.set()
 
     @activity.defn(name="watch")
     async def watch(self, request: WatchRequest) -> Observation:
         """Follow one deployment until it is over; return the last, fatal, observation."""
-        watch = _Watch(request=request, known=request.baseline)
+        watch = _Watch(
+            request=request, known=request.baseline, now=clock.of_temporal(), unheard=request.again
+        )
         if older := self._watches.get(request.pipeline_id):
             older.superseded = True
             older.look_now.set()
@@ -98,8 +116,10 @@ class Watches:
                     return seen
                 if watch.is_news(seen, asyncio.get_running_loop().time()):
                     await self._tell(watch, seen)
+                # Not `wait_for`, which in Python 3.11 loses a cancellation that comes with the event.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(watch.look_now.wait(), watch.pause())
+                    async with asyncio.timeout(watch.pause(len(self._watches))):
+                        await watch.look_now.wait()
                 watch.look_now.clear()
             return watch.known
         finally:
@@ -111,7 +131,12 @@ class Watches:
         """Ask the process; where it does not answer, ask the provisioner whether it lives."""
         request = watch.request
         try:
-            seen = await self._runtime.status(request.location, request.deployment_id, timeout=STATUS_TIMEOUT)
+            seen = await self._runtime.status(
+                request.location,
+                request.deployment_id,
+                timeout=STATUS_TIMEOUT,
+                hung_up=watch.look_now.set,
+            )
         except Unreachable as silence:
             return await self._explain(watch, str(silence))
         if seen.storage_status_details is None:
@@ -125,10 +150,11 @@ class Watches:
         except ProvisionError as unknown:
             silence, ended = str(unknown), None
         if ended is not None:
-            problem = errors.RunnerCheckError(error=str(ended))
+            kind = refusals.DeploymentOutdated if ended.stopped else refusals.RunnerCheckError
+            problem = kind(error=str(ended))
             fatal = Failure(message=problem.message, error_code=problem.error_code, details=problem.details)
             return watch.known.model_copy(update={"fatal": fatal})
-        in_grace = datetime.now(UTC) < request.provisioned_at + GRACE
+        in_grace = watch.now() < request.provisioned_at + GRACE
         if in_grace and watch.known.runtime_status is RuntimeStatus.INITIALIZING:
             reason = f"The process does not answer yet, which it has {GRACE.seconds} s for: {silence}"
             return watch.known.model_copy(update={"details": {"reason": reason}})
@@ -149,6 +175,7 @@ class Watches:
             sequence=watch.sequence,
             observation=seen,
         )
+        faults.reach(faults.CHANGE_SEEN)
         try:
             await self._client.get_workflow_handle(request.workflow_id).signal("observed", news)
         except RPCError as error:
@@ -156,7 +183,9 @@ class Watches:
                 raise
             _log.warning("observation not sent", pipeline_id=request.pipeline_id, error=error.message)
             return
+        faults.reach(faults.CHANGE_TOLD)
         watch.known = seen
+        watch.unheard = False
         watch.told_at = asyncio.get_running_loop().time()
 
 

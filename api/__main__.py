@@ -4,12 +4,13 @@ import logging
 import sys
 from socket import socket
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
 from api.auth import UnsafeBinding
+from sluicegate import log_lines
+from sluicegate.runtime_client import FRAME
 from sluicegate.settings import Settings
 
 GRACE = 5
@@ -30,15 +31,7 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """Serve."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
+    log_lines.configure(logging.INFO)
     settings = Settings()
     try:
         app = create_app(settings)
@@ -50,6 +43,7 @@ def main() -> None:
             host=settings.api_host,
             port=settings.api_port,
             access_log=False,
+            ws_max_size=FRAME,
             log_level="warning",
             server_header=False,
             proxy_headers=False,

@@ -187,9 +187,10 @@ class Access:
 
     async def _send(self, workflow_id: str, message: Any, update_id: str) -> dict[str, Any]:
         async with self._turns[workflow_id]:
-            answer: dict[str, Any] = await self._rpc.update(
+            updated = await self._rpc.update(
                 workflow_id, "change", message, update_id=update_id, within=CHANGE_WITHIN
             )
+        answer: dict[str, Any] = updated.answer
         return answer
 
 

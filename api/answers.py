@@ -7,16 +7,27 @@ from typing import Any, TypeVar
 
 import httpx
 import structlog
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sluicegate.runtime_client import Outgoing, Unreachable, parts, relayed_headers
 
 
-def fresh(body: Any, status: int = 200, **headers: str) -> JSONResponse:
+class Json(Response):
+    """JSON that is written in a fraction of the time that the standard library takes, for long lists."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Write the content."""
+        return to_json(content, inf_nan_mode="null")
+
+
+def fresh(body: Any, status: int = 200, **headers: str) -> Response:
     """Answer with what holds now and must not be cached."""
-    return JSONResponse(body, status, headers={"Cache-Control": "no-cache", **headers})
+    return Json(body, status, headers={"Cache-Control": "no-cache", **headers})
 
 
 def nothing() -> Response:
@@ -49,6 +60,8 @@ async def unless_hung_up(request: Request, answer: Coroutine[Any, Any, T]) -> T:
 
 
 Forward = Callable[[Outgoing], Awaitable[httpx.Response]]
+_OF_A_BODY = {"content-length", "content-type"}
+"""Headers of a request that go with its body."""
 
 
 class Relay(Response):
@@ -58,17 +71,19 @@ class Relay(Response):
     caller hangs up the request behind it is cancelled, also while there is nothing to send.
     """
 
-    def __init__(self, forward: Forward, path: bytes, *, timeout: float | None) -> None:
-        """Forward to a path (encoded); the query goes along."""
+    def __init__(self, forward: Forward, outgoing: Outgoing, *, content: bytes | None = None) -> None:
+        """Forward with the method and to the path that are given; the query goes along, and so does the body,
+        or what was read of it already, where the method is the caller's own."""
         super().__init__()
+        self._content = content
         self._forward = forward
-        self._path = path
-        self._timeout = timeout
+        self._outgoing = outgoing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay until either side ends it."""
         sent = asyncio.Event()
-        relaying = asyncio.create_task(self._relay(scope, _body(scope, receive, sent), send))
+        body = self._body(scope, receive, sent)
+        relaying = asyncio.create_task(self._relay(scope, body, send))
         watching = asyncio.create_task(_hung_up(receive, sent))
         try:
             await asyncio.wait({relaying, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,11 +95,18 @@ class Relay(Response):
             watching.cancel()
             await asyncio.gather(relaying, watching, return_exceptions=True)
 
+    def _body(self, scope: Scope, receive: Receive, sent: asyncio.Event) -> AsyncIterator[bytes] | None:
+        if self._outgoing.method != scope["method"]:
+            sent.set()
+            return None
+        return _body(scope, receive, sent) if self._content is None else _read(self._content, sent)
+
     async def _relay(self, scope: Scope, body: AsyncIterator[bytes] | None, send: Send) -> None:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        named = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+        headers = [pair for pair in named if body is not None or pair[0] not in _OF_A_BODY]
         query: bytes = scope["query_string"]
-        target = self._path + (b"?" + query if query else b"")
-        answer = await self._forward(Outgoing(scope["method"], target, headers, body, self._timeout))
+        target = self._outgoing.target + (b"?" + query if query else b"")
+        answer = await self._forward(self._outgoing._replace(target=target, headers=headers, body=body))
         try:
             head = {"status": answer.status_code, "headers": relayed_headers(answer)}
             await send({"type": "http.response.start", **head})
@@ -93,9 +115,19 @@ class Relay(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except Unreachable as broken:
             # The answer is left unfinished, so that the caller sees that it is not whole.
-            _log.warning("answer broke off", path=self._path.decode(), error=str(broken))
+            _log.warning("answer broke off", path=self._outgoing.target.decode(), error=str(broken))
         finally:
             await answer.aclose()
+
+
+def _read(content: bytes, sent: asyncio.Event) -> AsyncIterator[bytes]:
+    """A body that has come already."""
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield content
+
+    sent.set()
+    return whole()
 
 
 def _body(scope: Scope, receive: Receive, sent: asyncio.Event) -> AsyncIterator[bytes] | None:

@@ -14,8 +14,11 @@ from temporalio.client import Client
 import sluicegate
 from api import (
     bulk,
+    bundles,
     cluster,
     codec,
+    connectors,
+    conversation,
     data_plane,
     document,
     errors,
@@ -26,6 +29,7 @@ from api import (
     maintenance,
     members,
     metrics,
+    observation,
     pipelines,
     platform,
     tenants,
@@ -69,9 +73,10 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         redoc_url=None,
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
-    lifecycle = (pipelines, verbs, bulk, keeping, data_plane, maintenance, events, watch, logs)
+    lifecycle = (pipelines, verbs, bulk, keeping, events, watch, logs)
+    data = (data_plane, conversation, connectors, observation, bundles, maintenance)
     around = (cluster, validation, metrics, codec, platform)
-    for module in (*lifecycle, keys, members, trusts, tenants, *around):
+    for module in (*lifecycle, *data, keys, members, trusts, tenants, *around):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, routes=app.routes)

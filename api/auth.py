@@ -63,7 +63,12 @@ class Guard:
         if isinstance(found, Response):
             await found(scope, receive, send)
             return
-        scope.setdefault("state", {}).update(
+        state = scope.setdefault("state", {})
+        if isinstance(found, Refusal):
+            state["refusal"] = found  # which the gate answers with, where there is such a route
+            await self._app(scope, receive, send)
+            return
+        state.update(
             principal=found,
             actor=found.actor,
             tenant_id=found.tenant_id,
@@ -71,7 +76,8 @@ class Guard:
             memberships=found.memberships,
             refusal=found.refusal,
         )
-        if self._required and scope.get("method") in _READING and scope["path"] not in OPEN:
+        reads = scope["type"] == "websocket" or scope.get("method") in _READING
+        if self._required and reads and scope["path"] not in OPEN:
             await self._doubting(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -104,13 +110,16 @@ class Guard:
     async def _refused(self, scope: Scope) -> Response | None:
         """The refusal of a caller who was let in, if there is one by now; that nobody can tell is none."""
         found = await self._authenticated(scope)
+        if isinstance(found, Refusal):
+            found = errors.response(found)
         if isinstance(found, Response):
             return None if found.status_code == 503 else found
         before: Principal = scope["state"]["principal"]
         same = (found.tenant_id, found.role) == (before.tenant_id, before.role)
         return None if same else PlainTextResponse("", 401, headers={"WWW-Authenticate": "Bearer"})
 
-    async def _authenticated(self, scope: Scope) -> Principal | Response:
+    async def _authenticated(self, scope: Scope) -> Principal | Response | Refusal:
+        """Who calls; a response to a bad credential, or the refusal of a good one in the tenant wanted."""
         if scope["path"] in OPEN:
             return Principal(ANONYMOUS, None, None)
         promote(scope)
@@ -124,7 +133,7 @@ class Guard:
             body = {"message": str(failed), "error_code": "AuthenticationFailed"}
             return PlainTextResponse(json.dumps(body), 401)
         except Refusal as refusal:
-            return errors.response(refusal)
+            return refusal
 
     def _local(self, scope: Scope) -> Principal | Response:
         reason = self._foreign(scope, Headers(scope=scope))

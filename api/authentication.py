@@ -25,8 +25,9 @@ from api.principal import Principal
 from api.tokens import InvalidToken, Token
 from sluicegate.access import keys, rules
 from sluicegate.access.entries import Login, Membership, Tenant, Trust
+from sluicegate.access.refusals import IdentityProviderUnavailable, UnknownTenantName
 from sluicegate.access.roles import Role
-from sluicegate.errors import IdentityProviderUnavailable, Refusal, UnknownTenantName
+from sluicegate.errors import Refusal
 from sluicegate.oidc import OidcSettings
 from sluicegate.settings import Settings
 

@@ -21,7 +21,7 @@ from api.rpc import AlreadyThere, BufferFull, NoSuchWorkflow, Unanswered
 from api.shapes import Timestamp
 from api.verbs import check_flags
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import edits
+from sluicegate.lifecycle import edits, refusals
 from sluicegate.lifecycle.bulk import MAX_AT_ONCE, MAX_PAGE, MAX_PIPELINES, Bulk, Outcome, Page
 from sluicegate.lifecycle.commands import Start, Stop
 
@@ -109,11 +109,11 @@ class BulkInfo(BaseModel):
     status_code=202,
     response_model=BulkInfo,
     responses=documented(
-        errors.InvalidTag,
-        errors.InvalidBootstrapConfig,
+        refusals.InvalidTag,
+        refusals.InvalidBootstrapConfig,
         errors.TooManyPipelines,
         errors.InvalidIdempotencyKey,
-        errors.IdempotencyKeyReused,
+        refusals.IdempotencyKeyReused,
         errors.NotAnsweredYet,
         plain=[400, 413],
     ),
@@ -184,7 +184,7 @@ async def _begun(backend: Backend, bulk: Bulk) -> dict[str, Any]:
         if shown is None:
             raise errors.NotAnsweredYet from None
         if shown["fingerprint"] != bulk.fingerprint:
-            raise errors.IdempotencyKeyReused(request_id=bulk.id) from None
+            raise refusals.IdempotencyKeyReused(request_id=bulk.id) from None
         return _without_fingerprint(shown)
     return bulk.shown(page)
 

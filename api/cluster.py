@@ -1,20 +1,20 @@
 """The health of the control plane, now and over time (contract §6.1)."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field, StrictBool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from api.answers import fresh
-from api.backend import Backend, Behind
+from api.backend import Backend, Behind, Sees
 from api.errors import RETRY_AFTER, documented
 from api.events import LATEST, parse_uuid
-from api.parse import Tenant
 from api.shapes import Timestamp
 from sluicegate import errors
 from sluicegate.lifecycle.cluster import ClusterEvent, ServiceStatus
+from sluicegate.lifecycle.stuck import Sight
 
 router = APIRouter(prefix="/v0", tags=["Platform"])
 
@@ -62,11 +62,11 @@ class ClusterMonitorEvent(BaseModel):
         503: {"model": ClusterHealth, "description": "A part is not healthy."},
     },
 )
-async def cluster_healthz(tenant: Tenant, backend: Behind) -> Response:
-    """Tell whether all parts of the control plane are alive."""
-    shown = backend.health.cluster(datetime.now(UTC))
+async def cluster_healthz(sight: Sees, backend: Behind) -> Response:
+    """Tell whether all parts of the control plane are alive, and which work of the caller's is stuck."""
+    shown = backend.health.cluster(datetime.now(UTC), sight)
     healthy = shown["all_healthy"]
-    return JSONResponse(shown, 200 if healthy else 503, headers={} if healthy else RETRY_AFTER)
+    return fresh(shown) if healthy else fresh(shown, 503, **RETRY_AFTER)
 
 
 @router.get(
@@ -74,9 +74,9 @@ async def cluster_healthz(tenant: Tenant, backend: Behind) -> Response:
     response_model=list[ClusterMonitorEvent],
     responses=documented(errors.NotAnsweredYet),
 )
-async def list_cluster_events(tenant: Tenant, backend: Behind) -> Response:
+async def list_cluster_events(sight: Sees, backend: Behind) -> Response:
     """List what was found of the control plane in the last 72 hours, newest first."""
-    return fresh([event.brief() for event in await backend.health.events()])
+    return fresh([event.brief() for event in await _events(backend, sight)])
 
 
 @router.get(
@@ -92,17 +92,23 @@ async def list_cluster_events(tenant: Tenant, backend: Behind) -> Response:
 )
 async def get_cluster_event(
     event_id: Annotated[str, Path(description="The id of an event, or `latest`.")],
-    tenant: Tenant,
+    sight: Sees,
     backend: Behind,
     selector: Annotated[Literal["status", "all"], Query(description="How much is shown.")] = "status",
 ) -> Response:
     """Show one event."""
-    return fresh(_shown(await _find(backend, event_id), selector))
+    event = await _find(backend, sight, event_id)
+    return fresh(event.whole(sight) if selector == "all" else event.brief())
 
 
-async def _find(backend: Backend, event_id: str) -> ClusterEvent:
+async def _events(backend: Backend, sight: Sight) -> list[ClusterEvent]:
+    """The events that the caller may know of, newest first."""
+    return [event for event in await backend.health.events() if event.seen_by(sight)]
+
+
+async def _find(backend: Backend, sight: Sight, event_id: str) -> ClusterEvent:
     wanted = None if event_id == LATEST else parse_uuid(event_id)
-    events = await backend.health.events()
+    events = await _events(backend, sight)
     if not events:
         raise errors.NoClusterMonitorEventsAvailable
     if wanted is None:
@@ -111,7 +117,3 @@ async def _find(backend: Backend, event_id: str) -> ClusterEvent:
     if found is None:
         raise errors.UnknownClusterMonitorEvent(event_id=wanted)
     return found
-
-
-def _shown(event: ClusterEvent, selector: str) -> dict[str, Any]:
-    return event.whole() if selector == "all" else event.brief()

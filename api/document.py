@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from api import errors, links, roles
-from sluicegate.access.roles import Role
-from sluicegate.errors import (
+from api.platform import DEFAULT_NAME
+from sluicegate.access.refusals import (
     AmbiguousOidcTenant,
     AmbiguousTenantMembership,
     IdentityProviderUnavailable,
@@ -16,6 +16,7 @@ from sluicegate.errors import (
     OidcTenantNotTrusted,
     UnknownTenantName,
 )
+from sluicegate.access.roles import Role
 
 _NEVER = "422"
 """FastAPI's own word for malformed requests, which are plain 400s here."""
@@ -30,7 +31,8 @@ _TENANT = {
     "in": "header",
     "required": False,
     "description": "Name or id of the tenant to act in, for a login or token that may act in several.",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "minLength": 1},
+    "example": DEFAULT_NAME,
 }
 _UNAUTHENTICATED = {
     "description": "There is no credential, or none that is accepted.",

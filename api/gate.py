@@ -17,8 +17,8 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, roles
+from sluicegate.access.refusals import InsufficientPermissions
 from sluicegate.access.roles import Role
-from sluicegate.errors import InsufficientPermissions
 
 SESSION = "/v0/config/session"
 """What a login may ask that says in no tenant it acts (contract §6.1)."""
@@ -46,8 +46,8 @@ class Gate:
         await (refused or self._app)(scope, receive, send)
 
     def _refused(self, scope: Scope) -> Response | None:
-        method = scope.get("method", "GET")
-        found = [known for known in self._known if _leads_to(known, scope)]
+        method, kind, path = scope.get("method", "GET"), scope["type"], get_route_path(scope)
+        found = [known for known in self._known if known.kind == kind and known.pattern.match(path)]
         chosen = next((known for known in found if known.methods is None or method in known.methods), None)
         if chosen is None:
             # With another method there is a route, and the router says which methods it has.
@@ -56,7 +56,8 @@ class Gate:
             return None
         state = scope["state"]
         if (refusal := state.get("refusal")) is not None:
-            return None if chosen.template == SESSION else errors.response(refusal)
+            known = state.get("principal") is not None
+            return None if known and chosen.template == SESSION else errors.response(refusal)
         return _too_low(roles.least(method, chosen.template), state.get("role"))
 
     @cached_property
@@ -71,10 +72,6 @@ class Gate:
             )
             for route in iter_route_contexts(self._routes)
         ]
-
-
-def _leads_to(known: _Known, scope: Scope) -> bool:
-    return known.kind == scope["type"] and known.pattern.match(get_route_path(scope)) is not None
 
 
 def _too_low(required: Role | None, actual: Role | None) -> Response | None:

@@ -7,6 +7,8 @@ or, where nobody has decided yet, the promise that the request is on record (I1)
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -18,12 +20,13 @@ from api.descriptors import NO_FEATURES, change, descriptor, fingerprint, replac
 from api.errors import Located
 from api.listing import Listing
 from api.parse import Caller
+from api.projection import Projection
 from api.reading import Found, Reader, workflow_id
-from api.rpc import AlreadyThere, NoSuchWorkflow, Temporal, Unanswered
+from api.rpc import AlreadyThere, NoSuchWorkflow, Temporal, Unanswered, Updated
 from api.shapes import NewPipeline, PatchPipeline
-from sluicegate import errors
+from sluicegate import errors, faults
 from sluicegate.errors import OutcomeUnknown
-from sluicegate.lifecycle import commands, ids, record, views
+from sluicegate.lifecycle import commands, ids, record, refusals, views
 from sluicegate.lifecycle.commands import Arguments
 from sluicegate.lifecycle.edits import Edit, Removal
 from sluicegate.lifecycle.journal import Cause
@@ -38,6 +41,7 @@ EDIT_WITHIN = 4.5
 """Seconds; a caller never waits for longer than five."""
 EDITS_AT_ONCE = 8
 """Updates in flight per pipeline and process; the server refuses the eleventh, after long retries."""
+ACCEPTED = "accepted"
 RECORDED = "The request is on record and will be carried out; its address tells how it was decided."
 _ONLY_SELECTED = {"bootstrap_policy", "silent_bootstrap", "concurrent_bootstrap"}
 """What GET shows and POST, PUT and PATCH do not."""
@@ -63,7 +67,7 @@ class Gateway:
         self._reader = reader
         self._listing = listing
         self.admissions: Counter[tuple[str, str, str]] = Counter()
-        """Verbs that this process has had decided, by tenant, verb and outcome."""
+        """Verbs and edits that this process has had decided, by tenant, verb and outcome."""
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def command(self, caller: Caller, name: str, verb_name: str, verb: Arguments) -> Accepted:
@@ -71,10 +75,23 @@ class Gateway:
         try:
             accepted = await self._command(caller, name, verb_name, verb)
         except errors.Refusal as refused:
-            self.admissions[caller.tenant_id, verb_name, refused.error_code] += 1
+            self._count(caller, verb_name, refused.error_code)
             raise
-        self.admissions[caller.tenant_id, verb_name, "accepted" if accepted.decided else "recorded"] += 1
+        self._count(caller, verb_name, ACCEPTED if accepted.decided else "recorded")
         return accepted
+
+    def _count(self, caller: Caller, verb: str, outcome: str) -> None:
+        self.admissions[caller.tenant_id, verb, outcome] += 1
+
+    @contextmanager
+    def _counted(self, caller: Caller, verb: str) -> Iterator[None]:
+        """Count what is done in the block by how it ends."""
+        try:
+            yield
+        except errors.Refusal as refused:
+            self._count(caller, verb, refused.error_code)
+            raise
+        self._count(caller, verb, ACCEPTED)
 
     async def _command(self, caller: Caller, name: str, verb_name: str, verb: Arguments) -> Accepted:
         workflow = workflow_id(caller.tenant_id, name)
@@ -84,18 +101,22 @@ class Gateway:
             await self._rpc.signal(workflow, verb_name, message, str(uuid4()))
         except NoSuchWorkflow:
             raise errors.UnknownPipelineName(pipeline_name=name) from None
+        faults.reach(faults.SIGNAL_SENT)
         try:
-            found = await self._reader.receipt(workflow, caller.request_id)
-        except (Unanswered, NoSuchWorkflow) as silence:  # the second: renamed or deleted in this moment
+            found = await self._reader.receipt(caller.tenant_id, name, caller.request_id)
+        except NoSuchWorkflow:  # deleted in this moment, before it was decided
+            raise errors.UnknownPipelineName(pipeline_name=name) from None
+        except Unanswered as silence:
             _log.warning("on record only", request_id=caller.request_id, reason=str(silence))
-            found = Found(None, overloaded=False)
+            found = Found(name, None)
         self._listing.touch(caller.tenant_id, name)
         expected = commands.parse(verb_name, [message], caller.request_id).fingerprint
         words = _verdict(found, caller.request_id, expected)
-        return Accepted(words, location(name, caller.request_id), decided=found.receipt is not None)
+        return Accepted(words, location(found.name, caller.request_id), decided=found.receipt is not None)
 
     async def create(self, caller: Caller, new: NewPipeline) -> dict[str, Any]:
-        """Create a pipeline. Raises DuplicateName; repeated under its key it answers as the first time."""
+        """Create a pipeline. Raises DuplicateName, and NotAnsweredYet where nobody tells what the last one of
+        this name was told; repeated under its key it answers as the first time."""
         checked = descriptor(new, self._features)
         at = datetime.now(UTC)
         created = record.created(
@@ -107,12 +128,20 @@ class Gateway:
         )
         mark = fingerprint(checked)
         cause = Cause(actor=caller.actor, request_id=caller.request_id)
-        try:
-            await self._rpc.start(State.new(created, at, cause, mark))
-        except AlreadyThere:
-            return await self._created_before(caller, created.name, mark)
-        finally:
-            self._listing.touch(caller.tenant_id, created.name)
+        before = await self._reader.left_behind(caller.tenant_id, created.name)
+        if earlier := next((receipt for receipt in before if receipt.id == caller.request_id), None):
+            _check_same(earlier, mark)
+            raise errors.UnknownPipelineName(pipeline_name=created.name)  # created, and deleted since
+        state = State.new(created, at, cause, mark, before)
+        begun: Projection | None = None
+        with self._counted(caller, "create"):
+            try:
+                await self._rpc.start(state)
+                begun = Projection.unpacked(state.projection())
+            except AlreadyThere:
+                return await self._created_before(caller, created.name, mark)
+            finally:
+                self._listing.touch(caller.tenant_id, created.name, created=begun)
         return views.info(created)
 
     async def _created_before(self, caller: Caller, name: str, mark: str) -> dict[str, Any]:
@@ -132,7 +161,7 @@ class Gateway:
         except errors.UnknownPipelineName:
             if name != new.name:
                 raise errors.CannotRenameNonExistingPipeline from None
-        except errors.IdempotencyKeyReused:
+        except refusals.IdempotencyKeyReused:
             if name != new.name:
                 raise
             return True, await self._created_before(
@@ -149,8 +178,12 @@ class Gateway:
 
     async def edit(self, caller: Caller, name: str, edit: Edit) -> dict[str, Any]:
         """Have an edit carried out and return the pipeline. Raises as `patch`."""
+        if edit.name not in (None, name):
+            before = await self._reader.left_behind(caller.tenant_id, edit.name)
+            edit = edit.but(receipts_before=before)
         try:
-            answer = await self._update(caller, name, edit)
+            with self._counted(caller, "edit"):
+                answer = (await self._update(caller, name, edit)).answer
         finally:
             self._listing.touch(caller.tenant_id, name, edit.name or name)
         info: dict[str, Any] = Packed.model_validate(answer).json_value
@@ -158,12 +191,17 @@ class Gateway:
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Delete a pipeline. Raises UnknownPipelineName, DeleteRestricted…."""
+        removal = Removal(request_id=caller.request_id, actor=caller.actor)
         try:
-            await self._update(caller, name, Removal(request_id=caller.request_id, actor=caller.actor))
+            with self._counted(caller, "delete"):
+                gone = await self._update(caller, name, removal)
+            # Not where it was removed before: then another pipeline has the name, or nobody.
+            if gone.answer is not False and gone.run_id:
+                await self._rpc.close(workflow_id(caller.tenant_id, name), gone.run_id)
         finally:
             self._listing.touch(caller.tenant_id, name)
 
-    async def _update(self, caller: Caller, name: str, argument: Edit | Removal) -> Any:
+    async def _update(self, caller: Caller, name: str, argument: Edit | Removal) -> Updated:
         """Run an update within the time that a caller is made to wait, turns included."""
         workflow = workflow_id(caller.tenant_id, name)
         turns = self._turns.setdefault(workflow, asyncio.Semaphore(EDITS_AT_ONCE))
@@ -178,11 +216,24 @@ class Gateway:
                 if caller.keyed and (receipt := await self._earlier(caller, name)):
                     _check_same(receipt, argument.fingerprint)
                 left = max(deadline - clock(), 0.1)
-                return await self._rpc.update(workflow, update, argument, update_id=update_id, within=left)
+                faults.reach(faults.EDIT_ASKED)
+                done = await self._rpc.update(workflow, update, argument, update_id=update_id, within=left)
+                faults.reach(faults.EDIT_DONE)
+                return done
         except NoSuchWorkflow:
+            if caller.keyed and update == "delete" and await self._removed(caller, name):
+                return Updated(answer=False, run_id="")
             raise errors.UnknownPipelineName(pipeline_name=name) from None
         except (OutcomeUnknown, TimeoutError):
             raise Located(OutcomeUnknown(), location(name, caller.request_id)) from None
+
+    async def _removed(self, caller: Caller, name: str) -> bool:
+        """Whether this very delete was the last that a pipeline was told."""
+        try:
+            receipt = (await self._reader.receipt(caller.tenant_id, name, caller.request_id)).receipt
+        except (NoSuchWorkflow, Unanswered):
+            return False
+        return receipt is not None and receipt.fp == "delete"
 
     async def _earlier(self, caller: Caller, name: str) -> Receipt | None:
         """The receipt of an earlier request of this id. Only a caller that named its request can have
@@ -192,7 +243,7 @@ class Gateway:
             shown = await self._reader.shown(workflow)
             receipt = shown.receipt(caller.request_id)
             if receipt is None and caller.keyed:
-                receipt = (await self._reader.receipt(workflow, caller.request_id)).receipt
+                receipt = (await self._reader.receipt(caller.tenant_id, name, caller.request_id)).receipt
         except (NoSuchWorkflow, Unanswered):
             return None
         return receipt
@@ -205,7 +256,7 @@ def location(name: str, request_id: str) -> str:
 
 def _check_same(receipt: Receipt, fingerprint: str) -> None:
     if receipt.fp != fingerprint:
-        raise errors.IdempotencyKeyReused(request_id=receipt.id)
+        raise refusals.IdempotencyKeyReused(request_id=receipt.id)
 
 
 def _verdict(found: Found, request_id: str, fingerprint: str) -> str:
@@ -213,7 +264,7 @@ def _verdict(found: Found, request_id: str, fingerprint: str) -> str:
     receipt = found.receipt
     if receipt is None:
         if found.overloaded:
-            raise errors.Overloaded
+            raise refusals.Overloaded
         return RECORDED
     _check_same(receipt, fingerprint)
     if refusal := receipt.refusal():

@@ -26,10 +26,12 @@ from temporalio.service import RPCError
 from api.rpc import BufferFull as OthersAsk
 from api.rpc import NoSuchWorkflow, Temporal, Unanswered
 from api.single_flight import SingleFlight
+from api.stuck import StuckWork
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal, TemporalUnavailable
 from sluicegate.lifecycle import cluster
 from sluicegate.lifecycle.cluster import ClusterEvent, ClusterHistory, Finding, Probe
+from sluicegate.lifecycle.stuck import Sight
 from sluicegate.lifecycle.values import rfc3339
 from workflows.cluster import ClusterWorkflow
 
@@ -60,10 +62,11 @@ class _Facts(NamedTuple):
 class Health:
     """Looks at the control plane, and remembers since when it has been so."""
 
-    def __init__(self, client: Client, rpc: Temporal) -> None:
-        """Look through the given client and calls."""
+    def __init__(self, client: Client, rpc: Temporal, stuck_work: StuckWork) -> None:
+        """Look through the given client and calls; what is stuck, the other one has found."""
         self._client = client
         self._rpc = rpc
+        self._stuck_work = stuck_work
         self._facts: _Facts | None = None
         self._finished: datetime | None = None
         self._since: dict[str, tuple[bool, datetime]] = {}
@@ -85,12 +88,18 @@ class Health:
 
     # Showing
 
-    def cluster(self, now: datetime) -> dict[str, Any]:
-        """Show the health of every part. Raises NoClusterMonitorEventsAvailable before the first look."""
+    def cluster(self, now: datetime, sight: Sight) -> dict[str, Any]:
+        """Show the health of every part to a caller.
+
+        Stuck work is told with the runner and makes nothing unhealthy: the control plane serves everybody
+        else. Raises NoClusterMonitorEventsAvailable before the first look.
+        """
         if self._facts is None:
             raise errors.NoClusterMonitorEventsAvailable
         checked_at, found = self._facts.at, self._findings(self._facts, now)
         shown = {part: self._shown(part, finding, checked_at) for part, finding in found.items()}
+        words = self._stuck_work.report.words(sight), self._stuck_work.doubt(now)
+        shown["runner"]["message"] = " ".join(filter(None, (shown["runner"]["message"], *words)))
         return {"all_healthy": all(finding.healthy for finding in found.values()), **shown}
 
     def _shown(self, part: str, finding: Finding, checked_at: datetime) -> dict[str, Any]:
@@ -161,8 +170,11 @@ class Health:
         facts, newest = await asyncio.gather(self._facts_now(), self._answered())
         now = datetime.now(UTC)
         self._facts = facts._replace(at=now)
-        probe = Probe(at=now, **self._findings(self._facts, now))
         known = self._unsent[-1] if self._unsent else newest or self._known
+        if newest is not None:
+            self._stuck_work.take_up(newest.at, newest.stuck)
+        stuck = self._stuck_work.to_tell(known.stuck if known else None)
+        probe = Probe(at=now, **self._findings(self._facts, now), stuck=stuck)
         if cluster.is_news(known, probe):
             self._unsent.append(probe)
         if self._facts.trouble is None:

@@ -23,6 +23,12 @@ COOL_DOWN = 30.0
 """Seconds between two attempts to fetch the keys of an issuer."""
 STALE = 600.0
 """Seconds for which keys are used at most while their issuer does not answer."""
+PATIENCE = 4.0
+"""Seconds for which a caller waits; the fetch itself goes on. A caller never waits for longer than five."""
+MAX_ISSUERS = 1_000
+"""Of which something is remembered; the one that has not been asked for longest is forgotten."""
+MAX_KEYS = 100
+"""Of one issuer; the largest providers have some ten."""
 MIN_BITS = 2048
 ALGORITHM = "RS256"
 
@@ -55,34 +61,47 @@ class Issuers:
         self._fetcher = fetcher
         self._now = now
         self._known: dict[str, _Known] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
         """Call off what is out."""
-        tasks = [known.task for known in self._known.values() if known.task]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._fetcher.aclose()
 
     async def key(self, issuer: str, key_id: str, *, private: bool) -> RSAKey | None:
         """Find a key of an issuer; None where it has none of this id. Raises Unfetchable where it does not
         answer and nothing recent is known. `private` allows addresses of our own network."""
-        known = self._known.setdefault(issuer, _Known())
-        now = self._now()
+        known, now = self._remembered(issuer), self._now()
         if (now - known.fetched >= FRESH or key_id not in known.keys) and (
             known.task or now - known.tried >= COOL_DOWN
         ):
             await self._refreshed(issuer, known, private=private)
-        if self._now() - known.fetched >= STALE:
+        key = known.keys.get(key_id)
+        unheard = known.fetched < known.tried  # the key may be one that it could not tell of
+        if self._now() - known.fetched >= STALE or (key is None and unheard):
             raise Unfetchable(f"{issuer} does not answer")
-        return known.keys.get(key_id)
+        return key
+
+    def _remembered(self, issuer: str) -> _Known:
+        """What is known of an issuer; it becomes the last to be forgotten."""
+        known = self._known[issuer] = self._known.pop(issuer, _Known())
+        if len(self._known) > MAX_ISSUERS:
+            del self._known[next(iter(self._known))]
+        return known
 
     async def _refreshed(self, issuer: str, known: _Known, *, private: bool) -> None:
         """Fetch once for all who wait; who stops waiting stops nobody else's fetch."""
-        if known.task is None:
+        task = known.task
+        if task is None:
             known.tried = self._now()
-            known.task = asyncio.create_task(self._refresh(issuer, known, private=private))
-        await asyncio.shield(known.task)
+            task = known.task = asyncio.create_task(self._refresh(issuer, known, private=private))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        for fetch in done:
+            fetch.result()
 
     async def _refresh(self, issuer: str, known: _Known, *, private: bool) -> None:
         try:
@@ -102,6 +121,8 @@ class Issuers:
         entries = found.get("keys")
         if not isinstance(entries, list):
             raise Unfetchable(f"{document['jwks_uri']} has no keys")
+        if len(entries) > MAX_KEYS:
+            raise Unfetchable(f"{document['jwks_uri']} has more than {MAX_KEYS} keys")
         keys = [(entry["kid"], _key(entry)) for entry in entries if _signs(entry)]
         return {key_id: key for key_id, key in keys if key is not None}
 

@@ -20,7 +20,7 @@ from api.parse import Called, Caller, JsonRoute, Tenant
 from api.rpc import NoSuchWorkflow
 from api.shapes import Timestamp
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import edits, schedules
+from sluicegate.lifecycle import edits, refusals, schedules
 from sluicegate.lifecycle.cron import MAX_CRON
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.policies import RestartPolicy, Schedule
@@ -31,13 +31,13 @@ router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Keeping"], rou
 
 NEXT_TIMES = 5
 _READ = (errors.UnknownPipelineName, errors.NotAnsweredYet)
-_EDIT = (*_READ, errors.InvalidIdempotencyKey, errors.IdempotencyKeyReused, errors.OutcomeUnknown)
+_EDIT = (*_READ, errors.InvalidIdempotencyKey, refusals.IdempotencyKeyReused, errors.OutcomeUnknown)
 _SCHEDULE = (
     errors.EmptyName,
     errors.TooLongName,
     errors.NameDoesNotMatchPattern,
-    errors.InvalidSchedule,
-    errors.TooManySchedules,
+    refusals.InvalidSchedule,
+    refusals.TooManySchedules,
 )
 
 
@@ -117,13 +117,13 @@ async def list_schedules(pipeline_name: str, tenant: Tenant, backend: Behind) ->
 @router.get(
     "/schedules/{schedule_name}",
     response_model=ScheduleInfo,
-    responses=documented(*_READ, errors.UnknownSchedule),
+    responses=documented(*_READ, refusals.UnknownSchedule),
 )
 async def get_schedule(pipeline_name: str, schedule_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Show a schedule and when it is due."""
     kept = await backend.reader.kept(tenant, pipeline_name)
     if schedule_name not in kept["schedules"]:
-        raise errors.UnknownSchedule(schedule_name=schedule_name)
+        raise refusals.UnknownSchedule(schedule_name=schedule_name)
     return fresh(await _shown(backend, kept, schedule_name))
 
 
@@ -142,7 +142,7 @@ async def put_schedule(
     await backend.gateway.edit(caller, pipeline_name, _edit(caller, schedules={name: schedule}))
     kept = await backend.reader.kept(caller.tenant_id, pipeline_name)
     if name not in kept["schedules"]:
-        raise errors.UnknownSchedule(schedule_name=name)  # somebody removed it in this moment
+        raise refusals.UnknownSchedule(schedule_name=name)  # somebody removed it in this moment
     return fresh(await _shown(backend, kept, name))
 
 
@@ -150,7 +150,7 @@ async def put_schedule(
     "/schedules/{schedule_name}",
     response_class=Response,
     responses={
-        **documented(*_EDIT, errors.UnknownSchedule),
+        **documented(*_EDIT, refusals.UnknownSchedule),
         200: {"description": "It is gone.", "content": {}},
     },
 )
@@ -172,7 +172,7 @@ def _check_timezone(name: str) -> None:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        raise errors.InvalidSchedule(reason=f"there is no time zone '{name}'") from None
+        raise refusals.InvalidSchedule(reason=f"there is no time zone '{name}'") from None
 
 
 async def _shown(backend: Backend, kept: dict[str, Any], name: str) -> dict[str, Any]:

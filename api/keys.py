@@ -13,7 +13,7 @@ from api.backend import Behind
 from api.errors import documented
 from api.parse import CallerRole, JsonRoute, Tenant
 from sluicegate import errors
-from sluicegate.access import keys, rules
+from sluicegate.access import keys, refusals, rules
 from sluicegate.access.entries import ApiKey
 from sluicegate.access.tenant import AddKey, RemoveKey
 from sluicegate.lifecycle import ids
@@ -31,7 +31,7 @@ async def list_api_keys(tenant: Tenant, backend: Behind) -> Response:
 @router.get(
     "/{api_key_name}",
     response_model=list[ApiKeyInfo],
-    responses=documented(errors.UnknownApiKey, errors.NotAnsweredYet),
+    responses=documented(refusals.UnknownApiKey, errors.NotAnsweredYet),
 )
 async def get_api_key(api_key_name: str, tenant: Tenant, backend: Behind) -> Response:
     """Show one API key, as a list of one."""
@@ -46,10 +46,10 @@ async def get_api_key(api_key_name: str, tenant: Tenant, backend: Behind) -> Res
         errors.EmptyName,
         errors.TooLongName,
         errors.NameDoesNotMatchPattern,
-        errors.OwnerAdminNotMintableAsApiKey,
-        errors.RoleExceedsCreator,
+        refusals.OwnerAdminNotMintableAsApiKey,
+        refusals.RoleExceedsCreator,
         errors.DuplicateName,
-        errors.LimitReached,
+        refusals.LimitReached,
         errors.OutcomeUnknown,
         plain=[400, 413],
     ),
@@ -72,7 +72,7 @@ async def post_api_key(new: NewApiKey, tenant: Tenant, role: CallerRole, backend
     "/{api_key_name}",
     response_class=Response,
     responses={
-        **documented(errors.UnknownApiKey, errors.OutcomeUnknown),
+        **documented(refusals.UnknownApiKey, errors.OutcomeUnknown),
         200: {"description": "It opens nothing any more.", "content": {}},
     },
 )

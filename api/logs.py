@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
+from typing import Annotated
 
 import httpx
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from api import errors as answered
@@ -17,6 +18,7 @@ from api.projection import Projection
 from sluicegate import errors
 from sluicegate.lifecycle.effects import Host
 from sluicegate.lifecycle.values import rfc3339
+from sluicegate.logs import CURSOR
 from sluicegate.runtime_client import Outgoing, Unreachable, parts
 
 LOOK_EVERY = 1.0
@@ -30,17 +32,35 @@ router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Data"])
     "/logs",
     response_class=Response,
     responses={
-        **answered.documented(errors.UnknownPipelineName, errors.RunnerInteractionUnreachable),
+        **answered.documented(errors.UnknownPipelineName, errors.RunnerInteractionUnreachable, plain=[400]),
         200: {"description": "The lines so far, then each line as it comes.", "content": {"text/plain": {}}},
     },
 )
-async def logs(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
+async def logs(
+    pipeline_name: str,
+    tenant: Tenant,
+    backend: Behind,
+    cursor: Annotated[
+        str | None,
+        Query(
+            pattern=f"^{CURSOR.pattern}$",
+            description="Go on after what was read: `<epoch>:<lines>`, from the headers of an earlier answer"
+            " and the lines that it had; empty for the beginning. Headers then say where the answer begins.",
+        ),
+    ] = None,
+) -> Response:
     """Follow the log of a pipeline."""
     shown = await backend.reader.projection(tenant, pipeline_name)
     if shown.logs is None:
         lines = _before_any_host(backend, tenant, shown)
-        return StreamingResponse(lines, media_type="text/plain; charset=utf-8", headers=_HEADERS)
-    return Relay(partial(_forward, backend, shown.logs), _path(shown), timeout=None)
+        headers = _HEADERS if cursor is None else {**_HEADERS, **_beginning(shown)}
+        return StreamingResponse(lines, media_type="text/plain; charset=utf-8", headers=headers)
+    return Relay(partial(_forward, backend, shown.logs), Outgoing("GET", _path(shown)))
+
+
+def _beginning(shown: Projection) -> dict[str, str]:
+    """The position of lines that no host keeps, in an epoch that none knows: who comes back gets them all."""
+    return {"feldera-logs-epoch": shown.id, "feldera-logs-seq": "0", "feldera-logs-gap": "0"}
 
 
 def _path(shown: Projection) -> bytes:

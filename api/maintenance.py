@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, StrictInt
+from starlette.requests import Request
 from starlette.responses import Response
 
-from api.backend import Behind
-from api.data_plane import READ_TIMEOUT, RELAYED, relay
-from api.parse import Tenant
+from api.data_plane import CHOSEN, RELAYED, Reached
+from api.errors import documented
+from api.parse import JsonRoute
 from api.shapes import Timestamp
 
 MAINTENANCE_TIMEOUT = 120.0
@@ -46,34 +47,33 @@ class Checkpoint(BaseModel):
 
 
 @router.post("/rebalance", response_class=Response, responses=_EMPTY)
-async def rebalance(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
+async def rebalance(process: Reached) -> Response:
     """Spread the state of a pipeline evenly over its workers."""
-    return await relay(backend, tenant, pipeline_name, "/rebalance", timeout=MAINTENANCE_TIMEOUT)
+    return await process.relay("POST", "/rebalance", timeout=MAINTENANCE_TIMEOUT)
 
 
 @router.post("/start_compaction", response_class=Response, responses=_EMPTY)
-async def start_compaction(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
+async def start_compaction(process: Reached) -> Response:
     """Compact what a pipeline stores."""
-    return await relay(backend, tenant, pipeline_name, "/start_compaction", timeout=MAINTENANCE_TIMEOUT)
+    return await process.relay("POST", "/start_compaction", timeout=MAINTENANCE_TIMEOUT)
 
 
-@router.post(
-    "/clock/advance",
-    response_model=Clock,
-    responses=RELAYED,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": ClockAdvance.model_json_schema()}},
-        }
-    },
-)
-async def advance_clock(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
+async def advance_clock(advance: ClockAdvance, request: Request, process: Reached) -> Response:
     """Move the clock of a pipeline whose time is driven over HTTP (`dev_tweaks.now_http_driven`)."""
-    return await relay(backend, tenant, pipeline_name, "/clock/advance", timeout=READ_TIMEOUT)
+    return await process.relay("POST", "/clock/advance", content=await request.body())
+
+
+router.add_api_route(
+    "/clock/advance",
+    advance_clock,
+    methods=["POST"],
+    response_model=Clock,
+    responses={**CHOSEN, 413: documented(plain=[413])[413]},
+    route_class_override=JsonRoute,
+)
 
 
 @router.get("/checkpoints", response_model=list[Checkpoint], responses=RELAYED)
-async def list_checkpoints(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
+async def list_checkpoints(process: Reached) -> Response:
     """List the checkpoints that a pipeline keeps, the newest first."""
-    return await relay(backend, tenant, pipeline_name, "/checkpoints", timeout=READ_TIMEOUT)
+    return await process.relay("GET", "/checkpoints")

@@ -9,14 +9,14 @@ from api.backend import Behind
 from api.errors import documented
 from api.parse import CallerRole, JsonRoute, Tenant
 from sluicegate import errors
-from sluicegate.access import rules
+from sluicegate.access import refusals, rules
 from sluicegate.access.entries import Member, person
 from sluicegate.access.tenant import Grant, RemoveMember, SetRole
 
 router = APIRouter(prefix="/v0/tenant/users", tags=["Members"], route_class=JsonRoute)
 
 _DONE = {"description": "It is so.", "content": {}}
-_ROLE = (errors.OwnerRoleNotAssignable, errors.RoleExceedsCreator)
+_ROLE = (refusals.OwnerRoleNotAssignable, refusals.RoleExceedsCreator)
 
 
 @router.get("", response_model=list[MemberInfo], responses=documented(errors.NotAnsweredYet))
@@ -29,7 +29,7 @@ async def list_tenant_users(tenant: Tenant, backend: Behind) -> Response:
 @router.post(
     "",
     response_model=NewMemberInfo,
-    responses=documented(*_ROLE, errors.LimitReached, errors.OutcomeUnknown, plain=[400, 413]),
+    responses=documented(*_ROLE, refusals.LimitReached, errors.OutcomeUnknown, plain=[400, 413]),
 )
 async def post_tenant_user(new: NewMember, tenant: Tenant, role: CallerRole, backend: Behind) -> Response:
     """Make a user a member before their first login, or give a member another role."""
@@ -51,7 +51,7 @@ async def post_tenant_user(new: NewMember, tenant: Tenant, role: CallerRole, bac
     response_class=Response,
     responses={
         **documented(
-            *_ROLE, errors.UnknownUser, errors.LimitReached, errors.OutcomeUnknown, plain=[400, 413]
+            *_ROLE, refusals.UnknownUser, refusals.LimitReached, errors.OutcomeUnknown, plain=[400, 413]
         ),
         200: _DONE,
     },
@@ -68,7 +68,7 @@ async def put_tenant_user(
 @router.delete(
     "/{user_id}",
     response_class=Response,
-    responses={**documented(errors.UnknownUser, errors.OutcomeUnknown), 200: _DONE},
+    responses={**documented(refusals.UnknownUser, errors.OutcomeUnknown), 200: _DONE},
 )
 async def delete_tenant_user(user_id: str, tenant: Tenant, backend: Behind) -> Response:
     """Take a user out of the tenant."""

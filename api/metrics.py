@@ -21,14 +21,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import Response
 
-from api.backend import Backend, Behind
+from api.backend import Backend, Behind, Sees
 from api.data_plane import address
 from api.errors import documented
-from api.parse import CallerRole, Tenant
+from api.parse import Tenant
 from api.projection import Projection
 from sluicegate import errors
-from sluicegate.access.roles import Role
 from sluicegate.errors import Refusal
+from sluicegate.lifecycle.stuck import Report, Sight
 from sluicegate.runtime_client import Outgoing, RuntimeClient, Unreachable, parts
 
 SCRAPES_AT_ONCE = 16
@@ -37,6 +37,8 @@ SCRAPED_WITHIN = 5.0
 ANSWER_WITHIN = 2.0
 LARGEST_TEXT = 1 << 18
 """Bytes of one pipeline's metrics; to read so many takes a second."""
+STUCK_NAMED = 50
+"""Pieces of stuck work with labels of their own."""
 _RENDERING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
 _OURS = "sluicegate_"
 """How the names of our own metrics begin, which no process can claim."""
@@ -68,13 +70,18 @@ class _Fixed:
         200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     },
 )
-async def metrics(tenant: Tenant, role: CallerRole, backend: Behind) -> Response:
-    """Measure the caller's pipelines; an owner also gets what the Temporal client measures for all."""
+async def metrics(tenant: Tenant, sight: Sees, backend: Behind) -> Response:
+    """Measure the caller's pipelines; an owner also gets all stuck work, and what the Temporal client
+    measures."""
     shown = await backend.listing.projections(tenant)
     scraped = await _scraped(backend, shown)
-    own = [*_of_pipelines(shown, datetime.now(UTC)), _admissions(backend.gateway.admissions, tenant)]
+    own = [
+        *_of_pipelines(shown, datetime.now(UTC)),
+        _admissions(backend.gateway.admissions, tenant),
+        _stuck(backend.stuck_work.report.seen_by(sight), sight),
+    ]
     text = await asyncio.get_running_loop().run_in_executor(_RENDERING, _rendered, own, scraped)
-    if backend.sdk_metrics and (role is Role.OWNER or not backend.guarded):
+    if backend.sdk_metrics and sight.everything:
         text += await _of_client(backend.sdk_metrics)
     # Bytes and a header of its own: the contract has no charset in it.
     return Response(text, headers={"Content-Type": "text/plain", "Cache-Control": "no-cache"})
@@ -125,11 +132,28 @@ def _of_pipelines(shown: list[Projection], now: datetime) -> Iterator[Metric]:
 
 def _admissions(counted: Counter[tuple[str, str, str]], tenant_id: str) -> Metric:
     labels = ["verb", "outcome", "process"]
-    family = CounterMetricFamily("sluicegate_admissions", "Verbs by how they were decided.", labels=labels)
+    words = "Verbs and edits by how they were decided."
+    family = CounterMetricFamily("sluicegate_admissions", words, labels=labels)
     own = [(verb, outcome, count) for (whose, verb, outcome), count in counted.items() if whose == tenant_id]
     for verb, outcome, count in sorted(own):
         family.add_metric([verb, outcome, _PROCESS], count)
     return family
+
+
+def _stuck(report: Report, sight: Sight) -> Metric:
+    """Show what is stuck, by name as far as there is room; the sum is true in any case."""
+    labels = ["pipeline", "kind", "cause", "tenant"]
+    family = GaugeMetricFamily("sluicegate_stuck", "Work that does not go on by itself.", labels=labels)
+    named, rest = report.items[:STUCK_NAMED], report.items[STUCK_NAMED:]
+    counted = Counter((one.name, one.kind, one.cause, _another(one.tenant_id, sight)) for one in named)
+    counted.update(("", one.kind, "", "") for one in rest)
+    for values, count in sorted(counted.items()):
+        family.add_metric(values, count)
+    return family
+
+
+def _another(tenant_id: str, sight: Sight) -> str:
+    return tenant_id if tenant_id != sight.tenant_id else ""
 
 
 async def _scraped(backend: Backend, shown: list[Projection]) -> dict[str, str | None]:

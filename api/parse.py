@@ -90,7 +90,7 @@ def request_id(actor: str, key: str) -> str:
     return hashlib.sha256(f"{actor}\n{key}".encode()).hexdigest()[:32]
 
 
-def caller(
+async def caller(
     request: Request,
     idempotency_key: Annotated[
         str | None,
@@ -117,18 +117,19 @@ def check_key(key: str) -> str:
     return key
 
 
-def tenant(request: Request) -> str:
+async def tenant(request: Request) -> str:
     """Read whose pipelines are meant."""
     tenant_id: str = request.state.tenant_id
     return tenant_id
 
 
-def role(request: Request) -> Role:
+async def role(request: Request) -> Role:
     """Read what the caller may do."""
     found: Role = request.state.role
     return found
 
 
+# What is read is no work, so it is asynchronous: anything else would wait for a thread.
 Called = Annotated[Caller, Depends(caller)]
 Tenant = Annotated[str, Depends(tenant)]
 CallerRole = Annotated[Role, Depends(role)]

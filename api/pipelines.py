@@ -12,9 +12,10 @@ from api.backend import Behind
 from api.descriptors import platform_pretence, platform_update
 from api.errors import documented
 from api.parse import Called, JsonRoute, Tenant
-from api.shapes import NewPipeline, PatchPipeline, PipelineInfo, PipelineSelectedInfo, Selector
+from api.shapes import Dataflow, NewPipeline, PatchPipeline, PipelineInfo, PipelineSelectedInfo, Selector
 from api.waiting import Wait
 from sluicegate import errors
+from sluicegate.lifecycle import refusals
 
 router = APIRouter(prefix="/v0/pipelines", tags=["Pipelines"], route_class=JsonRoute)
 
@@ -24,7 +25,7 @@ MAX_VERSION = 100
 """Characters of a platform version."""
 
 
-def _waited(
+async def _waited(
     pipeline_name: str,
     tenant: Tenant,
     wait_for: Annotated[
@@ -50,20 +51,20 @@ _DESCRIPTOR = (
     errors.EmptyName,
     errors.TooLongName,
     errors.NameDoesNotMatchPattern,
-    errors.TooLongDescription,
-    errors.TooManyTags,
-    errors.InvalidTag,
+    refusals.TooLongDescription,
+    refusals.TooManyTags,
+    refusals.InvalidTag,
     errors.InvalidRuntimeConfig,
     errors.InvalidProgramConfig,
     errors.InvalidIdempotencyKey,
     errors.DuplicateName,
-    errors.IdempotencyKeyReused,
+    refusals.IdempotencyKeyReused,
     errors.NotAnsweredYet,
 )
 _EDIT = (
     *_DESCRIPTOR,
-    errors.UpdateRestrictedToStopped,
-    errors.EditRestrictedToClearedStorage,
+    refusals.UpdateRestrictedToStopped,
+    refusals.EditRestrictedToClearedStorage,
     errors.OutcomeUnknown,
 )
 
@@ -100,6 +101,21 @@ async def get_pipeline(
         return fresh(await backend.reader.selected(tenant, pipeline_name, selector))
     shown = await unless_hung_up(request, backend.waiting.reached(wait))
     return fresh(await backend.reader.answer(tenant, shown, selector))
+
+
+@router.get(
+    "/{pipeline_name}/dataflow_graph",
+    response_model=Dataflow,
+    responses=documented(
+        errors.UnknownPipelineName,
+        errors.ProgramNotCompiled,
+        errors.ProgramInfoMissesDataflow,
+        errors.NotAnsweredYet,
+    ),
+)
+async def get_dataflow_graph(pipeline_name: str, tenant: Tenant, backend: Behind) -> Response:
+    """Show what the program computes from what, and how each view follows its tables."""
+    return fresh(await backend.reader.dataflow(tenant, pipeline_name))
 
 
 @router.post(
@@ -142,10 +158,10 @@ async def patch_pipeline(
     responses={
         **documented(
             errors.UnknownPipelineName,
-            errors.DeleteRestrictedToFullyStopped,
-            errors.DeleteRestrictedToClearedStorage,
+            refusals.DeleteRestrictedToFullyStopped,
+            refusals.DeleteRestrictedToClearedStorage,
             errors.InvalidIdempotencyKey,
-            errors.IdempotencyKeyReused,
+            refusals.IdempotencyKeyReused,
             errors.OutcomeUnknown,
         ),
         200: {"description": "It is gone, and its name is free.", "content": {}},
@@ -162,9 +178,9 @@ async def delete_pipeline(pipeline_name: str, caller: Called, backend: Behind) -
     response_model=PipelineInfo,
     responses=documented(
         errors.UnknownPipelineName,
-        errors.UpdateRestrictedToStopped,
+        refusals.UpdateRestrictedToStopped,
         errors.InvalidIdempotencyKey,
-        errors.IdempotencyKeyReused,
+        refusals.IdempotencyKeyReused,
         errors.OutcomeUnknown,
     ),
 )
@@ -181,7 +197,7 @@ async def update_runtime(pipeline_name: str, caller: Called, backend: Behind) ->
             errors.UnsupportedPipelineAction,
             errors.UnknownPipelineName,
             errors.InvalidIdempotencyKey,
-            errors.IdempotencyKeyReused,
+            refusals.IdempotencyKeyReused,
             errors.OutcomeUnknown,
             plain=[400],
         ),

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sluicegate.access.entries import DEFAULT_TENANT, Membership, Tenant, Trust
-from sluicegate.access.roles import Role
-from sluicegate.errors import (
+from sluicegate.access.refusals import (
     AmbiguousOidcTenant,
     AmbiguousTenantMembership,
     NotATenantMember,
     NoTenantMemberships,
     OidcTenantNotTrusted,
-    Refusal,
 )
+from sluicegate.access.roles import Role
+from sluicegate.errors import Refusal
 
 ANONYMOUS = "anonymous"
 

@@ -24,6 +24,10 @@ class Projection(BaseModel):
     """Nothing will change until somebody calls."""
     measures: Measures = Measures()
     restarts: int = 0
+    restarting: bool = False
+    """A restart is awaited."""
+    moved_to: str | None = None
+    """The name that the pipeline has been given since."""
 
     @classmethod
     def unpacked(cls, memo: dict[str, Any]) -> Self | None:

@@ -9,17 +9,18 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 from api.projection import Projection
-from api.rpc import BufferFull, Late, NoSuchWorkflow, Temporal, Unanswered
+from api.rpc import READ_WITHIN, AlreadyThere, BufferFull, Late, NoSuchWorkflow, Temporal, Unanswered
 from api.single_flight import SingleFlight
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle import edits
 from sluicegate.lifecycle.journal import Event
-from sluicegate.lifecycle.receipts import Receipt
+from sluicegate.lifecycle.receipts import KEPT_FOR, Receipt
 from sluicegate.lifecycle.state import Ask
 from sluicegate.lifecycle.values import Packed
 
@@ -39,8 +40,10 @@ KEPT_DESCRIPTORS = 512
 class Found(NamedTuple):
     """The answer to a question for a receipt that came after the question."""
 
+    name: str
+    """What the pipeline is called by now."""
     receipt: Receipt | None
-    overloaded: bool
+    overloaded: bool = False
 
 
 class Reader:
@@ -53,6 +56,8 @@ class Reader:
         self._descriptors = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "descriptor"))
         self._events = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "events"))
         self._kept = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "kept"))
+        self._dataflows = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "dataflow"))
+        self._heritages = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "receipts", closed=True))
         self._cached: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
 
     async def aclose(self) -> None:
@@ -61,6 +66,8 @@ class Reader:
         await self._descriptors.aclose()
         await self._events.aclose()
         await self._kept.aclose()
+        await self._dataflows.aclose()
+        await self._heritages.aclose()
 
     async def projection(self, tenant_id: str, name: str) -> Projection:
         """Read what a pipeline is now. Raises UnknownPipelineName."""
@@ -69,9 +76,9 @@ class Reader:
         except NoSuchWorkflow:
             raise errors.UnknownPipelineName(pipeline_name=name) from None
 
-    async def shown(self, workflow: str) -> Projection:
+    async def shown(self, workflow: str, within: float = READ_WITHIN) -> Projection:
         """Read the memo of a workflow, or the same by query where it did not fit. Raises NoSuchWorkflow."""
-        shown = Projection.unpacked(await self._rpc.describe(workflow))
+        shown = Projection.unpacked(await self._rpc.describe(workflow, within=within))
         if shown is not None:
             return shown
         try:
@@ -114,6 +121,16 @@ class Reader:
         answer = await self._bulk(self._events, tenant_id, shown.name)
         return [Event.model_validate(event) for event in Packed.model_validate(answer).json_value]
 
+    async def dataflow(self, tenant_id: str, name: str) -> dict[str, Any]:
+        """Read the graph of the program. Raises ProgramNotCompiled, ProgramInfoMissesDataflow, and as
+        `whole`."""
+        answer = Packed.model_validate(await self._bulk(self._dataflows, tenant_id, name)).json_value
+        if not answer["compiled"]:
+            raise errors.ProgramNotCompiled(pipeline_name=name)
+        if answer["dataflow"] is None:
+            raise errors.ProgramInfoMissesDataflow(pipeline_name=name)
+        return dict(answer["dataflow"])
+
     async def kept(self, tenant_id: str, name: str) -> dict[str, Any]:
         """Read restart policy and schedules, as `State.kept` shows them. Raises as `whole`."""
         return await self._bulk(self._kept, tenant_id, name)
@@ -128,15 +145,50 @@ class Reader:
         except NoSuchWorkflow:
             raise errors.UnknownPipelineName(pipeline_name=name) from None
 
-    async def receipt(self, workflow: str, request_id: str) -> Found:
-        """Ask how a request was decided. Raises NoSuchWorkflow, and Unanswered where nobody says so in
+    async def receipt(self, tenant_id: str, name: str, request_id: str) -> Found:
+        """Ask how a request was decided, a pipeline that is gone too, and one that was renamed under its new
+        name. Raises NoSuchWorkflow where nobody knows it any more, and Unanswered where nobody says so in
         time; without a receipt the answer proves that there is none (any more)."""
+        workflow = workflow_id(tenant_id, name)
         try:
             async with asyncio.timeout(RECEIPT_WITHIN):
-                answer = await self._receipts.ask(workflow, request_id)
+                try:
+                    answer = await self._receipts.ask(workflow, request_id)
+                except NoSuchWorkflow:
+                    answer = await self._last_words(workflow, request_id)
         except (TimeoutError, Refusal) as silence:
             raise Unanswered(str(silence) or "No receipt came in time.") from silence
-        return Found(answer.receipt(request_id), answer.overloaded)
+        receipt = answer.receipt(request_id)
+        if receipt is None and answer.moved_to is not None:
+            return await self.receipt(tenant_id, answer.moved_to, request_id)
+        return Found(answer.name, receipt, answer.overloaded)
+
+    async def _last_words(self, workflow: str, request_id: str) -> Projection:
+        """Ask a workflow that has closed. Raises NoSuchWorkflow where it does not know the request."""
+        ask = Ask(receipts=(request_id,))
+        answer = await self._rpc.query(workflow, "status", ask, within=RECEIPT_WITHIN, closed=True)
+        last = Projection.model_validate(answer)
+        if last.receipt(request_id) is None and last.moved_to is None:
+            raise NoSuchWorkflow
+        return last
+
+    async def left_behind(self, tenant_id: str, name: str) -> tuple[Receipt, ...]:
+        """Read the receipts of whoever had a name before and may be asked for still; none where somebody
+        has it. Raises NotAnsweredYet."""
+        forced = False
+        try:
+            closed = await self._rpc.closed(workflow_id(tenant_id, name))
+            if closed is None or datetime.now(UTC) - closed[0] >= KEPT_FOR:
+                return ()
+            forced = closed[1]
+            answer = await self._bulk(self._heritages, tenant_id, name)
+        except (AlreadyThere, errors.UnknownPipelineName):
+            return ()
+        except errors.NotAnsweredYet:
+            if not forced:  # else it may never have decided anything, and nobody can be asked
+                raise
+            return ()
+        return tuple(map(Receipt.model_validate, Packed.model_validate(answer).json_value))
 
     async def moved(self, tenant_id: str, name: str, arrived: Callable[[dict[str, Any]], bool]) -> None:
         """Wait, for a bounded time, until the status that the process is seen in satisfies the caller."""
@@ -167,10 +219,13 @@ class Reader:
         shown = Projection.unpacked(await self._rpc.describe(workflow))
         return shown if shown and all(map(shown.receipt, request_ids)) else None
 
-    async def _ask_bulk(self, query: str, workflow: str, _: tuple[None, ...]) -> dict[str, Any]:
+    async def _ask_bulk(
+        self, query: str, workflow: str, _: tuple[None, ...], *, closed: bool = False
+    ) -> dict[str, Any]:
         async for left in _tries(DESCRIPTOR_WITHIN):
             with suppress(BufferFull, Late):
-                return dict(await self._rpc.query(workflow, query, within=min(left, BULK_WITHIN)))
+                within = min(left, BULK_WITHIN)
+                return dict(await self._rpc.query(workflow, query, within=within, closed=closed))
         raise Unanswered
 
 
@@ -197,11 +252,12 @@ async def outcome(reader: Reader, tenant_id: str, name: str, request_id: str) ->
 
     Raises UnknownPipelineName, Unanswered, and UnknownRequest where it is certain that there is no receipt.
     """
-    shown = await reader.projection(tenant_id, name)
-    if receipt := shown.receipt(request_id):
-        return Found(receipt, shown.overloaded)
+    with suppress(NoSuchWorkflow):  # those that are gone are asked below
+        shown = await reader.shown(workflow_id(tenant_id, name))
+        if receipt := shown.receipt(request_id):
+            return Found(name, receipt)
     try:
-        found = await reader.receipt(workflow_id(tenant_id, name), request_id)
+        found = await reader.receipt(tenant_id, name, request_id)
     except NoSuchWorkflow:
         raise errors.UnknownPipelineName(pipeline_name=name) from None
     if found.receipt is None:

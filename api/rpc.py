@@ -8,10 +8,11 @@ server that is away is `TemporalUnavailable`, within seconds; a passing trouble 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from temporalio.api.common.v1 import Payloads, WorkflowExecution
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import (
     QueryRejectCondition,
     TaskQueueType,
@@ -39,10 +40,10 @@ from temporalio.converter import PayloadCodec
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from sluicegate import errors, temporal
+from sluicegate import errors, overtaking, temporal
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle.state import State
-from workflows.pipeline import PipelineWorkflow, search_attributes
+from workflows.pipeline import PipelineWorkflow
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ _PASSING = {
 """Soon over."""
 _LATE = {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED}
 """Both stand for an expired deadline."""
-_OPEN = {
+OPEN = {
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
 }
@@ -92,6 +93,13 @@ class Late(Unanswered):
     """No worker has answered the query in time."""
 
 
+class Updated(NamedTuple):
+    """What an update has answered, and the run that did."""
+
+    answer: Any
+    run_id: str
+
+
 class Temporal:
     """Temporal as the front end sees it."""
 
@@ -109,7 +117,7 @@ class Temporal:
 
     async def ping(self) -> None:
         """Return when the server answers. Raises TemporalUnavailable."""
-        await self._patiently(
+        await self.patiently(
             lambda left: self._client.service_client.check_health(timeout=left), READ_WITHIN / 2
         )
 
@@ -126,13 +134,13 @@ class Temporal:
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 memo={temporal.MEMO: state.projection()},
-                search_attributes=TypedSearchAttributes(search_attributes(p)),
+                search_attributes=TypedSearchAttributes(temporal.search_attributes(p)),
                 static_summary=p.name,
                 rpc_timeout=left,
             )
 
         try:
-            await self._patiently(call, WRITE_WITHIN)
+            await self.patiently(call, WRITE_WITHIN)
         except WorkflowAlreadyStartedError as taken:
             raise AlreadyThere from taken
 
@@ -153,7 +161,7 @@ class Temporal:
                 rpc_timeout=left,
             )
 
-        await self._patiently(call, WRITE_WITHIN)
+        await self.patiently(call, WRITE_WITHIN)
 
     async def begin(self, kind: str, workflow_id: str, encoded: dict[str, Any], summary: str) -> None:
         """Start a workflow whose id was never used before. Raises AlreadyThere."""
@@ -171,7 +179,7 @@ class Temporal:
             )
 
         try:
-            await self._patiently(call, WRITE_WITHIN)
+            await self.patiently(call, WRITE_WITHIN)
         except WorkflowAlreadyStartedError as taken:
             raise AlreadyThere from taken
 
@@ -188,7 +196,7 @@ class Temporal:
             identity=self._identity,
             request_id=request_id,
         )
-        await self._patiently(
+        await self.patiently(
             lambda left: self._service.signal_workflow_execution(request, timeout=left), WRITE_WITHIN
         )
 
@@ -212,7 +220,9 @@ class Temporal:
         )
         try:
             async with asyncio.timeout(within):
-                answer = await self._service.query_workflow(request, timeout=timedelta(seconds=within))
+                answer = await overtaking.patiently(
+                    lambda: self._service.query_workflow(request, timeout=timedelta(seconds=within))
+                )
         except RPCError as error:
             if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
                 raise BufferFull from error
@@ -224,7 +234,7 @@ class Temporal:
         except RuntimeError as problem:
             raise Unanswered(str(problem)) from problem
         if answer.HasField("query_rejected"):
-            if answer.query_rejected.status in _OPEN:
+            if answer.query_rejected.status in OPEN:
                 raise Late("The workflow is beginning a new history.")
             raise NoSuchWorkflow
         [value] = await self._client.data_converter.decode(answer.query_result.payloads)
@@ -232,7 +242,7 @@ class Temporal:
 
     async def update(
         self, workflow_id: str, name: str, argument: Any, *, update_id: str, within: float
-    ) -> Any:
+    ) -> Updated:
         """Run an update to its end. Raises NoSuchWorkflow, the refusal of the workflow, or OutcomeUnknown
         where nobody has said in time."""
         request = UpdateWorkflowExecutionRequest(
@@ -247,14 +257,22 @@ class Temporal:
             ),
         )
 
-        async def call(left: timedelta) -> Any:
+        async def call(left: timedelta) -> Updated:
             while True:  # until the outcome is there; the caller's deadline ends it
                 answer = await self._service.update_workflow_execution(request, timeout=left)
                 if answer.HasField("outcome") and not await self._resendable(answer.outcome):
-                    return await self._result(answer.outcome)
+                    run = answer.update_ref.workflow_execution
+                    return Updated(await self._result(answer.outcome), run.run_id)
                 await asyncio.sleep(_PAUSE)
 
-        return await self._patiently(call, within, late=errors.OutcomeUnknown())
+        return await self.patiently(call, within, late=errors.OutcomeUnknown())
+
+    async def close(self, workflow_id: str, run_id: str) -> None:
+        """Make sure that a run which has said its last word is closed: each message that arrives in its last
+        task undoes that."""
+        run = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+        with suppress(NoSuchWorkflow):  # it has closed by itself, as a rule
+            await self.patiently(lambda left: run.terminate("closed", rpc_timeout=left), WRITE_WITHIN)
 
     async def _resendable(self, outcome: Outcome) -> bool:
         return outcome.HasField("failure") and outcome.failure.application_failure_info.type in _RESENT
@@ -266,36 +284,54 @@ class Temporal:
         values = await converter.decode(outcome.success.payloads)
         return values[0] if values else None
 
-    async def describe(self, workflow_id: str, memo: str = temporal.MEMO) -> dict[str, Any]:
+    async def describe(
+        self, workflow_id: str, memo: str = temporal.MEMO, within: float = READ_WITHIN
+    ) -> dict[str, Any]:
         """Read the memo of an open workflow, without any worker. Raises NoSuchWorkflow."""
+        info = await self._info(workflow_id, within)
+        closed = info.status not in OPEN
+        if closed or memo not in info.memo.fields:
+            raise NoSuchWorkflow
+        return await self.memo(info.memo.fields[memo])
+
+    async def _info(self, workflow_id: str, within: float) -> WorkflowExecutionInfo:
         request = DescribeWorkflowExecutionRequest(
             namespace=self._namespace, execution=WorkflowExecution(workflow_id=workflow_id)
         )
-        answer = await self._patiently(
-            lambda left: self._service.describe_workflow_execution(request, timeout=left), READ_WITHIN
+        answer = await self.patiently(
+            lambda left: self._service.describe_workflow_execution(request, timeout=left), within
         )
-        info = answer.workflow_execution_info
-        closed = info.status not in _OPEN
-        if closed or memo not in info.memo.fields:
-            raise NoSuchWorkflow
-        return await self._memo(info, memo)
+        return answer.workflow_execution_info
 
-    async def memos(self, query: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Read ids and memos of all workflows that visibility finds."""
-        page = await self._page(query, b"")
+    async def closed(self, workflow_id: str) -> tuple[datetime, bool] | None:
+        """When the last workflow of an id was closed, and whether by force; None where there was none. Raises
+        AlreadyThere where it is open."""
+        try:
+            info = await self._info(workflow_id, READ_WITHIN)
+        except NoSuchWorkflow:
+            return None
+        if info.status in OPEN:
+            raise AlreadyThere
+        forced = info.status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED
+        return info.close_time.ToDatetime(tzinfo=UTC), forced
+
+    async def memos(self, query: str) -> AsyncIterator[tuple[str, Payload]]:
+        """Read ids and memos, which `memo` decodes, of all workflows that visibility finds."""
+        page = await self.page(query, b"")
         while True:
             for info in page.executions:
                 if temporal.MEMO in info.memo.fields:
-                    yield info.execution.workflow_id, await self._memo(info, temporal.MEMO)
+                    yield info.execution.workflow_id, info.memo.fields[temporal.MEMO]
             if not page.next_page_token:
                 return
-            page = await self._page(query, page.next_page_token)
+            page = await self.page(query, page.next_page_token)
 
-    async def _page(self, query: str, token: bytes) -> ListWorkflowExecutionsResponse:
+    async def page(self, query: str, token: bytes) -> ListWorkflowExecutionsResponse:
+        """Read a page of what visibility finds."""
         request = ListWorkflowExecutionsRequest(
             namespace=self._namespace, query=query, page_size=_PAGE, next_page_token=token
         )
-        return await self._patiently(
+        return await self.patiently(
             lambda left: self._service.list_workflow_executions(request, timeout=left), WRITE_WITHIN
         )
 
@@ -304,7 +340,7 @@ class Temporal:
         request = DescribeTaskQueueRequest(
             namespace=self._namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
         )
-        answer = await self._patiently(
+        answer = await self.patiently(
             lambda left: self._service.describe_task_queue(request, timeout=left), READ_WITHIN
         )
         polls = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
@@ -313,19 +349,20 @@ class Temporal:
     async def schedule_times(self, schedule_id: str) -> list[datetime]:
         """When a schedule is due next. Raises NoSuchWorkflow where there is no such schedule."""
         request = DescribeScheduleRequest(namespace=self._namespace, schedule_id=schedule_id)
-        answer = await self._patiently(
+        answer = await self.patiently(
             lambda left: self._service.describe_schedule(request, timeout=left), READ_WITHIN
         )
         return [time.ToDatetime(tzinfo=UTC) for time in answer.info.future_action_times]
 
-    async def _memo(self, info: WorkflowExecutionInfo, key: str) -> dict[str, Any]:
-        [memo] = await self._client.data_converter.decode([info.memo.fields[key]])
+    async def memo(self, payload: Payload) -> dict[str, Any]:
+        """Decode a memo."""
+        [memo] = await self._client.data_converter.decode([payload])
         return dict(memo)
 
     async def _encoded(self, *values: Any) -> Payloads:
         return Payloads(payloads=await self._client.data_converter.encode(values))
 
-    async def _patiently(
+    async def patiently(
         self, call: Callable[[timedelta], Awaitable[T]], within: float, late: Refusal | None = None
     ) -> T:
         """Repeat a call while its trouble may pass; past the deadline raise `late` or TemporalUnavailable."""

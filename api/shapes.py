@@ -132,6 +132,13 @@ class _PipelineStatus(BaseModel):
     deployment_runtime_desired_status_since: Timestamp | None
 
 
+class Dataflow(BaseModel):
+    """What a program computes from what (contract §5.7)."""
+
+    calcite_plan: dict[str, Any] = Field(description="Of each view, what it scans and what it asks.")
+    mir: dict[str, Any] = Field(description="The nodes by id: tables, and views with their maintenance.")
+
+
 class PipelineInfo(_PipelineStatus):
     """A whole pipeline, as POST, PUT and PATCH answer."""
 
@@ -262,3 +269,44 @@ class CompletionStatus(BaseModel):
 
     status: Literal["complete", "inprogress"]
     step: StrictInt | None
+
+
+class Transaction(BaseModel):
+    """A transaction that has begun."""
+
+    transaction_id: StrictInt
+
+
+class Sample(BaseModel):
+    """What a pipeline was at one moment."""
+
+    t: int = Field(description="Milliseconds since 1970.")
+    r: int = Field(description="Records processed since the start.")
+    m: int = Field(description="Bytes of memory.")
+    s: int = Field(description="Bytes of storage.")
+
+
+class TimeSeries(BaseModel):
+    """The samples of the last minute."""
+
+    now: int
+    samples: list[Sample]
+
+
+class _EndpointStats(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    endpoint_name: str
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    fatal_error: str | None
+
+
+class InputStats(_EndpointStats):
+    """One input, as the statistics of the pipeline list it."""
+
+    paused: bool
+    barrier: bool
+
+
+class OutputStats(_EndpointStats):
+    """One output, as the statistics of the pipeline list it."""

@@ -12,7 +12,7 @@ from api.backend import Behind
 from api.errors import documented
 from api.parse import JsonRoute
 from sluicegate import errors
-from sluicegate.access import rules
+from sluicegate.access import refusals, rules
 from sluicegate.access.directory import Rename
 from sluicegate.access.entries import DEFAULT_TENANT
 
@@ -47,7 +47,7 @@ async def list_tenants(backend: Behind) -> Response:
     status_code=201,
     response_model=TenantInfo,
     responses={
-        **documented(*_NAME, errors.LimitReached, plain=[400, 413]),
+        **documented(*_NAME, refusals.LimitReached, plain=[400, 413]),
         200: {"model": TenantInfo, "description": "There is one of this name already."},
     },
 )
@@ -61,7 +61,7 @@ async def post_tenant(new: NewTenant, backend: Behind) -> Response:
 @router.get(
     "/tenants/{tenant_id}",
     response_model=TenantInfo,
-    responses=documented(errors.UnknownTenant, errors.UnknownTenantName, errors.NotAnsweredYet),
+    responses=documented(refusals.UnknownTenant, refusals.UnknownTenantName, errors.NotAnsweredYet),
 )
 async def get_tenant(
     tenant_id: Annotated[str, Path(description="Id or name of the tenant.")], backend: Behind
@@ -71,15 +71,15 @@ async def get_tenant(
     if found is not None:
         return fresh(found.shown)
     if _is_id(tenant_id):
-        raise errors.UnknownTenant(tenant_id=tenant_id)
-    raise errors.UnknownTenantName(name=tenant_id)
+        raise refusals.UnknownTenant(tenant_id=tenant_id)
+    raise refusals.UnknownTenantName(name=tenant_id)
 
 
 @router.patch(
     "/tenants/{tenant_id}",
     response_model=Displaced,
     responses=documented(
-        *_NAME, errors.UnknownTenant, errors.DuplicateName, errors.LimitReached, plain=[400, 413]
+        *_NAME, refusals.UnknownTenant, errors.DuplicateName, refusals.LimitReached, plain=[400, 413]
     ),
 )
 async def patch_tenant(tenant_id: TenantId, given: TenantName, backend: Behind) -> Response:
@@ -94,7 +94,7 @@ async def patch_tenant(tenant_id: TenantId, given: TenantName, backend: Behind) 
     response_class=Response,
     responses={
         **documented(
-            errors.UnknownTenant, errors.TenantNotEmpty, errors.NotAnsweredYet, errors.OutcomeUnknown
+            refusals.UnknownTenant, refusals.TenantNotEmpty, errors.NotAnsweredYet, errors.OutcomeUnknown
         ),
         200: {"description": "It is gone, and so are its members.", "content": {}},
     },

@@ -12,7 +12,7 @@ from api.backend import Behind
 from api.errors import documented
 from api.parse import CallerRole, JsonRoute, Tenant
 from sluicegate import errors
-from sluicegate.access import rules
+from sluicegate.access import refusals, rules
 from sluicegate.access.entries import Trust, issuer_mark
 from sluicegate.access.tenant import AddTrust, RemoveTrust
 from sluicegate.lifecycle import ids
@@ -30,7 +30,7 @@ async def list_oidc_trust(tenant: Tenant, backend: Behind) -> Response:
 @router.get(
     "/{name}",
     response_model=TrustInfo,
-    responses=documented(errors.UnknownOidcTrust, errors.NotAnsweredYet),
+    responses=documented(refusals.UnknownOidcTrust, errors.NotAnsweredYet),
 )
 async def get_oidc_trust(name: str, tenant: Tenant, backend: Behind) -> Response:
     """Show one trust."""
@@ -42,14 +42,14 @@ async def get_oidc_trust(name: str, tenant: Tenant, backend: Behind) -> Response
     status_code=201,
     response_model=NewTrustInfo,
     responses=documented(
-        errors.EmptyOidcTrustField,
+        refusals.EmptyOidcTrustField,
         errors.TooLongName,
         errors.NameDoesNotMatchPattern,
-        errors.InvalidOidcIssuerUrl,
-        errors.OwnerRoleNotAssignable,
-        errors.RoleExceedsCreator,
+        refusals.InvalidOidcIssuerUrl,
+        refusals.OwnerRoleNotAssignable,
+        refusals.RoleExceedsCreator,
         errors.DuplicateName,
-        errors.LimitReached,
+        refusals.LimitReached,
         errors.OutcomeUnknown,
         plain=[400, 413],
     ),
@@ -74,7 +74,7 @@ async def post_oidc_trust(new: NewTrust, tenant: Tenant, role: CallerRole, backe
     "/{name}",
     response_class=Response,
     responses={
-        **documented(errors.UnknownOidcTrust, errors.OutcomeUnknown),
+        **documented(refusals.UnknownOidcTrust, errors.OutcomeUnknown),
         200: {"description": "Its tokens are let in no more.", "content": {}},
     },
 )

@@ -23,7 +23,7 @@ class Program(BaseModel):
 
     program_code: StrictStr
     runtime_version: StrictStr | None = Field(None, description=f"This release has v{PLATFORM_VERSION} only.")
-    ir: StrictBool = Field(False, description="Asks for the dataflow, which this compiler has none of.")
+    ir: StrictBool = Field(False, description="Asks for the dataflow graph.")
 
 
 class ProgramInfo(BaseModel):
@@ -79,7 +79,8 @@ class Undecided(BaseModel):
 async def validate_program(program: Program, tenant: Tenant, backend: Behind) -> Response:
     """Tell whether a program would compile."""
     _check_version(program.runtime_version)
-    return JSONResponse(_answer(await backend.validator.validate(tenant, program.program_code)))
+    outcome = await backend.validator.validate(tenant, program.program_code)
+    return JSONResponse(_answer(outcome, ir=program.ir))
 
 
 def _check_version(version: str | None) -> None:
@@ -91,10 +92,11 @@ def _check_version(version: str | None) -> None:
         raise errors.InvalidRuntimeVersion(error=f"this installation has only v{PLATFORM_VERSION}")
 
 
-def _answer(outcome: CompileOutcome) -> dict[str, Any]:
+def _answer(outcome: CompileOutcome, *, ir: bool) -> dict[str, Any]:
     sql = outcome.sql_compilation
     if sql is not None and any(not message["warning"] for message in sql["messages"]):
         return {"SqlError": {"info": sql}}
     if outcome.program_info is not None:
-        return {"Success": {"program_info": {**outcome.program_info.json_value, "dataflow": None}}}
+        info = {"dataflow": None, **outcome.program_info.json_value}
+        return {"Success": {"program_info": info if ir else {**info, "dataflow": None}}}
     return {"SystemError": {"error": outcome.system_error or "The compiler gave no answer."}}

@@ -17,6 +17,7 @@ from api.reading import Found, outcome
 from api.rpc import Unanswered
 from api.shapes import RequestOutcome
 from sluicegate import errors
+from sluicegate.lifecycle import refusals
 from sluicegate.lifecycle.commands import (
     Activate,
     Approve,
@@ -35,10 +36,10 @@ router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Lifecycle"])
 _ANY = (
     errors.UnknownPipelineName,
     errors.InvalidIdempotencyKey,
-    errors.IdempotencyKeyReused,
-    errors.Overloaded,
+    refusals.IdempotencyKeyReused,
+    refusals.Overloaded,
 )
-_STEERING = (errors.PipelineInteractionNotDeployed, errors.PipelineUnavailable, errors.InvalidTransition)
+_STEERING = (errors.PipelineInteractionNotDeployed, errors.PipelineUnavailable, refusals.InvalidTransition)
 _RECORDED: dict[int | str, dict[str, Any]] = {
     202: {"model": str, "description": "Nobody has decided it yet; its address tells later."}
 }
@@ -49,10 +50,10 @@ def check_flags(*, silent: bool, concurrent: bool) -> None:
     """Raise InvalidBootstrapConfig for flags that exclude each other."""
     if silent and concurrent:
         reason = "silent_bootstrap and concurrent_bootstrap are mutually exclusive"
-        raise errors.InvalidBootstrapConfig(reason=reason)
+        raise refusals.InvalidBootstrapConfig(reason=reason)
 
 
-def _start(
+async def _start(
     bootstrap_policy: Annotated[
         BootstrapPolicy, Query(description="What to do when a checkpoint was made by another program.")
     ] = BootstrapPolicy.AWAIT_APPROVAL,
@@ -81,15 +82,15 @@ def _start(
     response_model=str,
     responses=documented(
         *_ANY,
-        errors.InvalidBootstrapConfig,
+        refusals.InvalidBootstrapConfig,
         errors.UnsupportedPipelineAction,
-        errors.IllegalPipelineAction,
-        errors.CannotStartWithUndismissedError,
-        errors.CannotStartWhileClearingStorage,
-        errors.CannotStartWithCompilationError,
-        errors.InitialImmutableUnlessStopped,
-        errors.BootstrapPolicyImmutableUnlessStopped,
-        errors.InitialStandbyNotAllowed,
+        refusals.IllegalPipelineAction,
+        refusals.CannotStartWithUndismissedError,
+        refusals.CannotStartWhileClearingStorage,
+        refusals.CannotStartWithCompilationError,
+        refusals.InitialImmutableUnlessStopped,
+        refusals.BootstrapPolicyImmutableUnlessStopped,
+        refusals.InitialStandbyNotAllowed,
         plain=[400],
     ),
 )
@@ -104,7 +105,7 @@ async def start(
     "/stop",
     status_code=202,
     response_model=str,
-    responses=documented(*_ANY, errors.PipelineUnavailable, errors.InvalidTransition, plain=[400]),
+    responses=documented(*_ANY, errors.PipelineUnavailable, refusals.InvalidTransition, plain=[400]),
 )
 async def stop(pipeline_name: str, caller: Called, backend: Behind, force: Flag = False) -> Response:
     """Stop a pipeline: after a checkpoint, or at once with `force`."""
@@ -130,7 +131,7 @@ async def resume(pipeline_name: str, caller: Called, backend: Behind) -> Respons
     "/activate",
     status_code=202,
     response_model=str,
-    responses=documented(*_ANY, *_STEERING, errors.InvalidActivateStatus),
+    responses=documented(*_ANY, *_STEERING, refusals.InvalidActivateStatus),
 )
 async def activate(
     pipeline_name: str,
@@ -144,7 +145,7 @@ async def activate(
     )
 
 
-def _approve(silent_bootstrap: Flag = False, concurrent_bootstrap: Flag = False) -> Approve:
+async def _approve(silent_bootstrap: Flag = False, concurrent_bootstrap: Flag = False) -> Approve:
     """Read the arguments of an approval."""
     check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
     return Approve(silent_bootstrap=silent_bootstrap, concurrent_bootstrap=concurrent_bootstrap)
@@ -156,7 +157,7 @@ def _approve(silent_bootstrap: Flag = False, concurrent_bootstrap: Flag = False)
     responses={
         **documented(
             *_ANY,
-            errors.InvalidBootstrapConfig,
+            refusals.InvalidBootstrapConfig,
             errors.PipelineInteractionNotDeployed,
             errors.PipelineUnavailable,
             plain=[400],
@@ -178,7 +179,7 @@ async def approve(
     "/clear",
     status_code=202,
     response_model=str,
-    responses=documented(*_ANY, errors.StorageStatusImmutableUnlessStopped),
+    responses=documented(*_ANY, refusals.StorageStatusImmutableUnlessStopped),
 )
 async def clear(pipeline_name: str, caller: Called, backend: Behind) -> Response:
     """Empty the storage of a stopped pipeline."""
@@ -188,7 +189,7 @@ async def clear(pipeline_name: str, caller: Called, backend: Behind) -> Response
 @router.post(
     "/dismiss_error",
     response_model=str,
-    responses={**documented(*_ANY, errors.DismissErrorRestrictedToFullyStopped), **_RECORDED},
+    responses={**documented(*_ANY, refusals.DismissErrorRestrictedToFullyStopped), **_RECORDED},
 )
 async def dismiss_error(pipeline_name: str, caller: Called, backend: Behind) -> Response:
     """Forget the last deployment error of a stopped pipeline."""

@@ -9,6 +9,7 @@ import re
 from datetime import timedelta
 from typing import Any, NamedTuple, get_args
 
+from api.due import Due
 from api.lookouts import Lookout, Lookouts
 from api.projection import Projection
 from api.reading import Reader, workflow_id
@@ -21,6 +22,8 @@ COMPILED, CLEARED, STOPPED = "compiled", "cleared", "stopped"
 DEFAULT, LONGEST = "30s", timedelta(minutes=5)
 ASK_AGAIN = 1.0
 """Seconds until a worker is asked again whether a wait is in vain, where none has answered."""
+TOLD_WITHIN = 5.0
+"""Seconds from the moment a schedule is due until the pipeline has been told."""
 
 
 def _snake(status: str) -> str:
@@ -59,12 +62,13 @@ def is_there(shown: Projection, word: str) -> bool:
     if word == CLEARED:
         return bool(status["storage_status"] == StorageStatus.CLEARED)
     if word == STOPPED:
-        return bool(status["deployment_status"] == status["deployment_desired_status"] == "Stopped")
+        stopped = status["deployment_status"] == status["deployment_desired_status"] == "Stopped"
+        return stopped and not shown.restarting
     return _snake(status["deployment_status"]) == word
 
 
 def is_out_of_reach(shown: Projection, word: str) -> bool:
-    """Whether a pipeline that is not what the word says will not become it unless somebody calls."""
+    """Whether a pipeline that is not what the word says will not become it unless it is told something."""
     if word == COMPILED:
         return ProgramStatus(shown.status["program_status"]).failed
     return shown.at_rest
@@ -73,10 +77,11 @@ def is_out_of_reach(shown: Projection, word: str) -> bool:
 class Waiting:
     """Waits for every route."""
 
-    def __init__(self, reader: Reader, lookouts: Lookouts) -> None:
+    def __init__(self, reader: Reader, lookouts: Lookouts, due: Due) -> None:
         """Wait on the lookouts."""
         self._reader = reader
         self._lookouts = lookouts
+        self._due = due
 
     async def reached(self, wait: Wait) -> Projection:
         """Wait until a pipeline is one of the words.
@@ -84,16 +89,19 @@ class Waiting:
         Raises UnknownPipelineName (also when it is deleted meanwhile), WaitTimedOut, WaitInVain,
         TooManyWatchers, ShuttingDown.
         """
-        deadline = asyncio.get_running_loop().time() + wait.within.total_seconds()
+        clock = asyncio.get_running_loop().time
+        deadline, hopeful_until = clock() + wait.within.total_seconds(), clock()
         # Read after the call has come, so that what the caller has done before is seen.
         shown = await self._reader.projection(wait.tenant_id, wait.name)
         if _arrived(shown, wait):
             return shown
         async with self._lookouts.watching(wait.tenant_id, wait.name) as lookout:
             while not _arrived(shown, wait):
-                if await self._in_vain(shown, wait, deadline):
-                    raise _vain(shown, wait)
-                left = deadline - asyncio.get_running_loop().time()
+                if clock() >= hopeful_until and await self._in_vain(shown, wait, deadline):
+                    hopeful_until = await self._hopeful_until(wait, deadline)
+                    if hopeful_until <= clock():
+                        raise _vain(shown, wait)
+                left = deadline - clock()
                 if left <= 0:
                     raise _timed_out(shown, wait)
                 shown = await _next(lookout, shown, min(left, ASK_AGAIN))
@@ -110,6 +118,17 @@ class Waiting:
         except (Unanswered, errors.Refusal, NoSuchWorkflow, TimeoutError):
             return False  # whoever waits goes on waiting
         return _out_of_reach(asked, wait)
+
+    async def _hopeful_until(self, wait: Wait, deadline: float) -> float:
+        """Until when the start of a schedule may still lead to what is waited for; now where none will."""
+        now = asyncio.get_running_loop().time()
+        if set(wait.words) <= {COMPILED, CLEARED}:
+            return now  # no start leads there
+        try:
+            due_in = await self._due.start_within(wait.tenant_id, wait.name, deadline - now)
+        except (errors.NotAnsweredYet, errors.TemporalUnavailable):
+            return now + ASK_AGAIN  # whoever waits goes on waiting
+        return now if due_in is None else now + due_in + TOLD_WITHIN
 
 
 def _arrived(shown: Projection, wait: Wait) -> bool:

@@ -32,6 +32,17 @@ ENDS_WITHIN = 3
 RESUME_AFTER = 500
 """Milliseconds until a browser connects again."""
 
+_EVENT = {
+    "type": "object",
+    "description": "What each event has; comments come in between.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["transition", "gap", "deleted"]},
+        "id": {"type": "string", "format": "uuid"},
+        "data": {"type": "string"},
+    },
+}
+
 _log = structlog.get_logger()
 
 router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Pipelines"])
@@ -50,7 +61,7 @@ router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Pipelines"])
         ),
         200: {
             "description": "One event per transition, as it comes; `data` is JSON.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
     },
 )

@@ -10,56 +10,129 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
 
-from benchmarks.measure import Figure
-from benchmarks.plane import Pipeline
+from benchmarks import load
+from benchmarks.measure import AtMost, Figure, Share, Times
+from benchmarks.plane import Pipeline, Plane, command, create, each, settled
 from sluicegate import temporal
 
 SAMPLES = 300
 WARM_UP = 20
+CALLERS = 32
+PIPELINES = 200
+SECONDS = 6.0
+ROUNDS = 3
 
 
-def measure(described: dict[str, Any], api: httpx.Client) -> Figure:
+def measure(plane: Plane) -> list[Figure]:
     """Start a running pipeline again and again, in turn with bare signals to a workflow nobody works on."""
-    pipeline = Pipeline(api)
-    pipeline.post("start")
-    pipeline.wait("deployment_status", "Running")
     with asyncio.Runner() as runner:
-        floor = runner.run(_Floor.at(described["temporal_address"]))
+        pipeline = Pipeline(plane)
+        pipeline.post("start")
+        pipeline.wait("deployment_status", "Running")
+        floor = runner.run(_Floor.at(plane.temporal_address, 1))
         measured, bare = [], []
         for number in range(WARM_UP + SAMPLES):
             started = time.perf_counter()
             pipeline.post("start")
             admitted = time.perf_counter()
-            runner.run(floor.signal())
+            runner.run(floor.signal(0))
             signalled = time.perf_counter()
             if number >= WARM_UP:
                 measured.append((admitted - started) * 1e3)
                 bare.append((signalled - admitted) * 1e3)
         runner.run(floor.end())
-    pipeline.remove()
-    return Figure("admission of POST /start", "bare signal RPC", measured, bare, aim=6.0)
+        pipeline.remove()
+    aims = [Times(4.5), Times(4.5, 99)]
+    return [Figure("admission of POST /start, one caller", measured, "bare signal RPC", bare, aims)]
+
+
+def measure_crowd(plane: Plane) -> list[Figure]:
+    """Start running pipelines from many callers at once: two hundred of them, and one alone."""
+    names = [f"crowd-{number:03}" for number in range(PIPELINES)]
+    with plane.api() as api:
+        each(lambda name: create(api, name), names)
+        settled(api, "program_status", "Success", set(names))
+        each(lambda name: command(api, name, "start"), names)
+        settled(api, "deployment_status", "Running", set(names))
+        with asyncio.Runner() as runner:
+            many, one, bare, refused = runner.run(_crowd(plane, names))
+        each(lambda name: command(api, name, "stop?force=true"), names)
+        settled(api, "deployment_status", "Stopped", set(names))
+    note = f"{refused} calls failed"
+    return [
+        Figure(
+            f"admissions a second, {CALLERS} callers, {PIPELINES} pipelines",
+            many.per_second,
+            "bare signals",
+            bare.per_second,
+            [Share(0.25)],
+            unit="/s",
+            note=note,
+        ),
+        Figure(
+            f"admission, {CALLERS} callers, one pipeline",
+            one.took_ms,
+            aims=[AtMost(300, 99), _NoneFailed(refused)],
+            note=note,
+        ),
+    ]
+
+
+class _NoneFailed:
+    def __init__(self, failed: int) -> None:
+        self._failed = failed
+
+    def judge(self, figure: Figure) -> Any:
+        """See `Aim`."""
+        return AtMost(0, 100).judge(Figure("failed", [float(self._failed)], unit="failed"))
+
+
+async def _crowd(plane: Plane, names: list[str]) -> tuple[load.Load, load.Load, load.Load, int]:
+    refused = 0
+    limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
+    async with httpx.AsyncClient(base_url=plane.url, timeout=60, limits=limits) as http:
+
+        async def start(name: str) -> None:
+            nonlocal refused
+            refused += (await http.post(f"/v0/pipelines/{name}/start")).status_code != 202
+
+        floor = await _Floor.at(plane.temporal_address, PIPELINES)
+        many, bare = load.Load([], []), load.Load([], [])
+        for _ in range(ROUNDS):
+            _add(many, await load.run(lambda turn: start(names[turn % PIPELINES]), CALLERS, SECONDS))
+            _add(bare, await load.run(floor.signal, CALLERS, SECONDS))
+        await floor.end()
+        one = await load.run(lambda turn: start(names[0]), CALLERS, SECONDS)
+    return many, one, bare, refused
+
+
+def _add(whole: load.Load, part: load.Load) -> None:
+    whole.per_second.extend(part.per_second)
+    whole.took_ms.extend(part.took_ms)
 
 
 class _Floor:
-    def __init__(self, client: Client, workflow_id: str) -> None:
+    def __init__(self, client: Client, workflow_ids: list[str]) -> None:
         self._client = client
-        self._workflow_id = workflow_id
+        self._ids = workflow_ids
 
     @classmethod
-    async def at(cls, address: str) -> "_Floor":
+    async def at(cls, address: str, many: int) -> "_Floor":
         client = await Client.connect(address, plugins=[temporal.PLUGIN])
-        workflow_id = f"floor-{uuid4()}"
-        await client.start_workflow("Nobody", id=workflow_id, task_queue="nobody")
-        return cls(client, workflow_id)
+        ids = [f"floor-{uuid4()}" for _ in range(many)]
+        for workflow_id in ids:
+            await client.start_workflow("Nobody", id=workflow_id, task_queue="nobody")
+        return cls(client, ids)
 
-    async def signal(self) -> None:
+    async def signal(self, turn: int) -> None:
         request = SignalWorkflowExecutionRequest(
             namespace=self._client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=self._workflow_id),
+            workflow_execution=WorkflowExecution(workflow_id=self._ids[turn % len(self._ids)]),
             signal_name="start",
             request_id=str(uuid4()),
         )
         await self._client.workflow_service.signal_workflow_execution(request)
 
     async def end(self) -> None:
-        await self._client.get_workflow_handle(self._workflow_id).terminate()
+        for workflow_id in self._ids:
+            await self._client.get_workflow_handle(workflow_id).terminate()

@@ -1,4 +1,4 @@
-"""A control plane to measure: `sluicegate dev` on free ports in a temporary folder, and a pipeline on it."""
+"""A control plane to measure: `sluicegate dev` on free ports in a temporary folder, and pipelines on it."""
 
 import json
 import os
@@ -6,73 +6,176 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
 
 READY_WITHIN = 60.0
-LOOK_EVERY = 0.005
+SETTLED_WITHIN = 1800.0
+LOOK_EVERY = 0.01
+STUB = Path(__file__).with_name("stub.py")
 PROGRAM = """
 CREATE TABLE numbers (n BIGINT NOT NULL PRIMARY KEY) WITH ('materialized' = 'true');
 CREATE MATERIALIZED VIEW summary AS SELECT COUNT(*) AS how_many FROM numbers;
 """
 
 
-@contextmanager
-def control_plane() -> Iterator[dict[str, Any]]:
-    """Run a control plane with a file database for the length of the block; give its `dev.json`."""
-    with TemporaryDirectory(prefix="sluicegate-bench-") as folder:
-        home = Path(folder)
+@dataclass
+class Plane:
+    """A control plane that runs."""
+
+    home: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Its `dev.json`."""
+        return dict(json.loads((self.home / "dev.json").read_text()))
+
+    @property
+    def temporal_address(self) -> str:
+        """Where Temporal answers."""
+        return str(self.described["temporal_address"])
+
+    @property
+    def url(self) -> str:
+        """Where its API answers."""
+        return str(self.described["api_url"])
+
+    def api(self) -> httpx.Client:
+        """A client of its API."""
+        return httpx.Client(base_url=self.url, timeout=120)
+
+    def wire(self) -> "Wire":
+        """A connection to its API that costs the caller little, for what is timed."""
+        return Wire(self.url)
+
+    def part(self, name: str) -> psutil.Process:
+        """The process of `temporal`, `worker` or `api`."""
+        return psutil.Process(self.described["children"][name])
+
+    def run(self) -> None:
+        """Start it, for the first time or again, and wait until it is ready."""
         ports = {f"SLUICEGATE_{part}_PORT": "0" for part in ("API", "TEMPORAL", "TEMPORAL_UI")}
-        process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "sluicegate.operate.dev"],
-            env={**os.environ, **ports, "SLUICEGATE_HOME": folder},
+            env={**os.environ, **ports, **self.settings, "SLUICEGATE_HOME": str(self.home)},
             stdout=subprocess.DEVNULL,
         )
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with suppress(FileNotFoundError):
+                if self.described["ready"]:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError("the control plane did not come up; run `sluicegate dev` to see why")
+
+    def kill(self) -> None:
+        """Kill all of it at once, as a power cut would."""
+        running = [self.process.pid] if self.process else []
+        for pid in (*running, *self.described["children"].values()):
+            os.kill(pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+        (self.home / "dev.json").unlink()  # it says that it is ready
+
+    def end(self) -> None:
+        """End it, kindly, and whatever pipelines it has left."""
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait()
+        for process in pipelines_of(self.home):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+class Wire:
+    """One connection, with no more around it than the standard library has."""
+
+    def __init__(self, url: str) -> None:
+        """Connect at the first request."""
+        self._connection = HTTPConnection(url.removeprefix("http://"), timeout=120)
+
+    def ask(self, method: str, path: str) -> bytes:
+        """Ask, and return the body. Raises RuntimeError where the answer is no success."""
         try:
-            yield _ready(home, process)
+            self._connection.request(method, path)
+            answer = self._connection.getresponse()
+        except ConnectionError:  # the other side has closed it while nothing was asked
+            self._connection.close()
+            self._connection.request(method, path)
+            answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {path}: {answer.status} {body[:200]!r}")
+        return body
+
+
+def pipelines_of(home: Path) -> list[psutil.Process]:
+    """The processes of pipelines of a data folder."""
+    words = (str(home / "pipelines"), "run")
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if words[0] in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+@contextmanager
+def control_plane(**settings: str) -> Iterator[Plane]:
+    """Run a control plane with a file database for the length of the block."""
+    with TemporaryDirectory(prefix="sluicegate-bench-") as folder:
+        plane = Plane(Path(folder), settings)
+        try:
+            plane.run()
+            yield plane
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+            plane.end()
 
 
-def _ready(home: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    deadline = time.monotonic() + READY_WITHIN
-    while time.monotonic() < deadline and process.poll() is None:
-        path = home / "dev.json"
-        if path.exists() and (described := json.loads(path.read_text()))["ready"]:
-            return dict(described)
-        time.sleep(0.05)
-    raise RuntimeError("the control plane did not come up; run `sluicegate dev` to see why")
+@contextmanager
+def stub_plane() -> Iterator[Plane]:
+    """Run one whose pipelines are stubs, which cost no more than a process does."""
+    with control_plane(
+        SLUICEGATE_RUNTIME_COMMAND=f"{sys.executable} -I -S {STUB}", SLUICEGATE_USER_PER_PIPELINE="false"
+    ) as plane:
+        yield plane
 
 
 class Pipeline:
     """A compiled pipeline to measure."""
 
-    def __init__(self, api: httpx.Client) -> None:
+    def __init__(self, plane: Plane) -> None:
         """Create it and wait until it is compiled."""
         self.name = f"bench-{uuid4().hex[:8]}"
-        self._api = api
-        answer = api.post("/v0/pipelines", json={"name": self.name, "program_code": PROGRAM})
-        answer.raise_for_status()
-        self.id = answer.json()["id"]
+        self._wire = plane.wire()
+        with plane.api() as api:
+            create(api, self.name)
         self.wait("program_status", "Success")
 
     def post(self, verb: str) -> None:
         """Call a verb that must be accepted."""
-        self._api.post(f"/v0/pipelines/{self.name}/{verb}").raise_for_status()
+        self._wire.ask("POST", f"/v0/pipelines/{self.name}/{verb}")
+
+    def shown(self) -> bytes:
+        """Look at it."""
+        return self._wire.ask("GET", f"/v0/pipelines/{self.name}?selector=status")
 
     def wait(self, key: str, value: str) -> None:
         """Wait for a status; the looks are spaced so that they do not compete with what they wait for."""
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline:
-            seen = self._api.get(f"/v0/pipelines/{self.name}", params={"selector": "status"}).json()
-            if seen[key] == value:
+            if json.loads(self.shown())[key] == value:
                 return
             time.sleep(LOOK_EVERY)
         raise RuntimeError(f"{self.name} never had {key} {value}")
@@ -83,4 +186,43 @@ class Pipeline:
         self.wait("deployment_status", "Stopped")
         self.post("clear")
         self.wait("storage_status", "Cleared")
-        self._api.delete(f"/v0/pipelines/{self.name}").raise_for_status()
+        self._wire.ask("DELETE", f"/v0/pipelines/{self.name}")
+
+
+def each(do: Callable[[str], object], names: Iterable[str], at_once: int = 16) -> None:
+    """Do something for many names, so many at a time."""
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(do, names))
+
+
+def create(api: httpx.Client, name: str, program: str = PROGRAM) -> None:
+    """Create a pipeline; a busy server is asked again, as its answer says."""
+    body, key = {"name": name, "program_code": program}, {"Idempotency-Key": name}
+    while (answer := api.post("/v0/pipelines", json=body, headers=key)).status_code == 503:
+        pass
+    answer.raise_for_status()
+
+
+def statuses(api: httpx.Client) -> list[dict[str, Any]]:
+    """List all pipelines."""
+    while (answer := api.get("/v0/pipelines", params={"selector": "status"})).status_code == 503:
+        pass
+    return list(answer.raise_for_status().json())
+
+
+def settled(api: httpx.Client, key: str, value: str, names: set[str]) -> None:
+    """Wait until all of the pipelines named show a value."""
+    deadline = time.monotonic() + SETTLED_WITHIN
+    while time.monotonic() < deadline:
+        there = {shown["name"] for shown in statuses(api) if shown[key] == value}
+        if names <= there:
+            return
+        time.sleep(0.3)
+    raise RuntimeError(f"{len(names - there)} pipelines never had {key} {value}")
+
+
+def command(api: httpx.Client, name: str, verb: str) -> None:
+    """Give a command; a busy server is asked again, as its answer says."""
+    while (answer := api.post(f"/v0/pipelines/{name}/{verb}")).status_code == 503:
+        pass
+    answer.raise_for_status()

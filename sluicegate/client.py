@@ -227,7 +227,8 @@ class Client:
     def watch(self, name: str, *, after: str | None = None) -> Iterator[Event]:
         """Yield the transitions of a pipeline as they come: first the newest, or what is after an id.
 
-        A watch that is cut goes on; it is over when the pipeline is gone. Raises Refused, Unreachable.
+        A watch that is cut goes on; it is over when the pipeline is gone. Where that came about during a
+        cut, a `gap` says that there may have been more. Raises Refused, Unreachable.
         """
         alive: float | None = None
         while True:
@@ -241,6 +242,10 @@ class Client:
                             return
                     alive = time.monotonic()
             except (Unreachable, Refused) as cut:
+                if alive is not None and isinstance(cut, Refused) and cut.code == "UnknownPipelineName":
+                    yield Event("gap", None, {"after": after, "oldest_kept": None})
+                    yield Event("deleted", None, {"name": name})
+                    return
                 over = isinstance(cut, Refused) and cut.status != httpx.codes.SERVICE_UNAVAILABLE
                 if over or alive is None or time.monotonic() > alive + TAKEN_UP_WITHIN:
                     raise
@@ -291,6 +296,17 @@ class Client:
     def query_text(self, name: str, sql: str) -> str:
         """Run an ad-hoc query and return its rows as the API draws them."""
         return self._query(name, sql, "text")
+
+    def query_bytes(self, name: str, sql: str, form: str) -> Iterator[bytes]:
+        """Run an ad-hoc query and yield its answer as it comes: parquet, arrow_ipc, hash, json or text."""
+        patience = httpx.Timeout(None, connect=5.0)
+        params = {"sql": sql, "format": form}
+        try:
+            with self._http.stream("GET", f"{_path(name)}/query", params=params, timeout=patience) as answer:
+                _check(answer)
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def logs(self, name: str, *, follow: bool = False, quiet: float = 1.0) -> Iterator[str]:
         """Yield the lines of a pipeline's log.

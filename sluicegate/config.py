@@ -16,7 +16,7 @@ U8 = Annotated[int, Field(strict=True, ge=0, lt=1 << 8)]
 U16 = Annotated[int, Field(strict=True, ge=0, lt=1 << 16)]
 U32 = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 U64 = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
-Cores = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Cores = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 
 DAY = 86_400
 MAX_BYTES = 64 * 1024
@@ -183,7 +183,7 @@ class RuntimeConfig(_Section):
     clock_resolution_usecs: U64 | None = 1_000_000
     clock_timezone_offset: Annotated[str | None, BeforeValidator(_offset)] = None
     pin_cpus: list[U64] = []
-    provisioning_timeout_secs: Annotated[int, Field(strict=True, ge=0, le=DAY)] | None = None
+    provisioning_timeout_secs: U64 | None = None
     max_parallel_connector_init: U64 | None = None
     init_containers: Any = None
     checkpoint_during_suspend: StrictBool = True

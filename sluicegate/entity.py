@@ -4,6 +4,7 @@ Every change is an update, decided by the state itself, shown in the memo in the
 moves into a new history before the old one grows long. Nothing is waited for, so no handler is ever cut off.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Generic
 
@@ -34,7 +35,10 @@ class Entity(Generic[L]):
             if self._old:
                 shown = {temporal.ACCESS_MEMO: ledger.memo(self.state)}  # else it shows what it began with
                 workflow.continue_as_new(ledger.encoded(self.state), memo=shown)
-            await workflow.wait_condition(lambda: self.state is not self._shown or self._old)
+            try:
+                await workflow.wait_condition(lambda: self.state is not self._shown or self._old)
+            except asyncio.CancelledError:  # else all that it remembers would be gone with it
+                workflow.logger.warning("nothing is cancelled: this lives as long as what it is about")
 
     def check(self, change: Any) -> None:
         """Refuse, before there is any history of it, what `change` would refuse, and what leaves no room."""

@@ -1,16 +1,17 @@
-"""Every refusal and every deployment error, one class per code (contract §4); no HTTP status in here.
+"""What a refusal is, the catalogue of all of them, and those that belong to no room's rules (contract §4).
 
     Refusal                      something asked for is refused, or went wrong in a way that has a code
-    ├── Bad…                     what the front end can tell from the request alone
-    ├── not found / taken        names and ids
-    ├── permission               what the caller's role forbids
-    ├── admission                what the state of the pipeline forbids
-    ├── interaction              the process cannot be reached or will not answer
-    ├── deployment               ends up in `deployment_error`
-    └── service                  the control plane itself cannot answer now
+    ├── here
+    │   ├── request              what the front end can tell from the request alone
+    │   ├── not found / taken    names and ids
+    │   ├── interaction          the process cannot be reached or makes no sense
+    │   └── service              the control plane itself cannot answer now
+    ├── lifecycle/refusals.py    what a pipeline's rules and state forbid, and how a deployment fails
+    └── access/refusals.py       tenants, members, keys and trusts, and what the caller's role forbids
 
 The class name is the code, the keyword arguments are the details, and the docstring is a template for the
-message. `refusal(code, details)` builds the same object again on the far side of a receipt or an update.
+message; no HTTP status in here. A class enters the catalogue when its module is loaded. `refusal(code,
+details)` builds the same object again on the far side of a receipt or an update.
 """
 
 import re
@@ -97,24 +98,6 @@ class NameDoesNotMatchPattern(Refusal):
     keys = ("name", "pattern", "pattern_description")
 
 
-class TooLongDescription(Refusal):
-    """The description has {length} characters; at most {maximum} are allowed."""
-
-    keys = ("length", "maximum")
-
-
-class TooManyTags(Refusal):
-    """There are {count} tags; at most {maximum} are allowed."""
-
-    keys = ("count", "maximum")
-
-
-class InvalidTag(Refusal):
-    """A tag is not allowed: {reason}."""
-
-    keys = ("tag", "reason")
-
-
 class InvalidRuntimeConfig(Refusal):
     """The runtime configuration is not valid: {error}."""
 
@@ -127,52 +110,10 @@ class InvalidProgramConfig(Refusal):
     keys = ("value", "error")
 
 
-class PipelineTooLarge(Refusal):
-    """The pipeline takes {size} bytes even when compressed; at most {maximum} are allowed."""
-
-    keys = ("size", "maximum")
-
-
-class InvalidBootstrapConfig(Refusal):
-    """The bootstrap options are not valid: {reason}."""
-
-    keys = ("reason",)
-
-
 class InvalidIdempotencyKey(Refusal):
     """The Idempotency-Key is not usable: {reason}."""
 
     keys = ("reason",)
-
-
-class MessageNotUnderstood(Refusal):
-    """The message could not be understood: {reason}."""
-
-    keys = ("reason",)
-
-
-class EmptyOidcTrustField(Refusal):
-    """The field {field} of an OIDC trust may not be empty."""
-
-    keys = ("field",)
-
-
-class InvalidOidcIssuerUrl(Refusal):
-    """The issuer is not usable: {reason}."""
-
-    keys = ("issuer", "reason")
-
-
-class InvalidSchedule(Refusal):
-    """The schedule is not valid: {reason}."""
-
-    keys = ("reason",)
-
-
-class TooManySchedules(Refusal):
-    """There would be {count} schedules; a pipeline may have {maximum}."""
-
-    keys = ("count", "maximum")
 
 
 class TooManyPipelines(Refusal):
@@ -181,22 +122,22 @@ class TooManyPipelines(Refusal):
     keys = ("tag", "count", "maximum")
 
 
-class ScheduleNotInForce(Refusal):
-    """The schedule '{schedule_name}' has no say: {reason}."""
-
-    keys = ("schedule_name", "reason")
-
-
-class AnotherPipeline(Refusal):
-    """The request was meant for the pipeline {pipeline_id}, which had this name before."""
-
-    keys = ("pipeline_id",)
-
-
 class UnsupportedPipelineAction(Refusal):
     """The action {action} is not supported: {reason}."""
 
     keys = ("action", "reason")
+
+
+class InvalidConnectorAction(Refusal):
+    """A connector can be told `start` or `pause`, not `{action}`."""
+
+    keys = ("action",)
+
+
+class InvalidSupportBundleParameter(Refusal):
+    """The support bundle cannot be made so: {reason}."""
+
+    keys = ("reason",)
 
 
 # Names and ids
@@ -237,6 +178,19 @@ class InvalidUuidParam(Refusal):
     keys = ("value", "error")
 
 
+class ProgramNotCompiled(Refusal):
+    """The program of '{pipeline_name}' is not compiled."""
+
+    keys = ("pipeline_name",)
+
+
+class ProgramInfoMissesDataflow(Refusal):
+    """The program of '{pipeline_name}' was compiled by a release that made no dataflow graph; compile it
+    again."""
+
+    keys = ("pipeline_name",)
+
+
 class UnknownPipelineMonitorEvent(Refusal):
     """The pipeline has no event with the id {event_id}; the newest are kept."""
 
@@ -257,49 +211,6 @@ class NoClusterMonitorEventsAvailable(Refusal):
     """Nobody has looked at the control plane yet; ask again in a few seconds."""
 
 
-class UnknownTenant(Refusal):
-    """There is no tenant with the id {tenant_id}."""
-
-    keys = ("tenant_id",)
-
-
-class UnknownTenantName(Refusal):
-    """There is no tenant named '{name}'."""
-
-    keys = ("name",)
-
-
-class UnknownApiKey(Refusal):
-    """There is no API key named '{name}'."""
-
-    keys = ("name",)
-
-
-class UnknownOidcTrust(Refusal):
-    """There is no OIDC trust named '{name}'."""
-
-    keys = ("name",)
-
-
-class UnknownUser(Refusal):
-    """The tenant has no member with the id {user_id}."""
-
-    keys = ("user_id",)
-
-
-class TenantNotEmpty(Refusal):
-    """The tenant {tenant_id} still has {pipelines} pipelines, {api_keys} API keys and {oidc_trusts} OIDC
-    trusts; delete them first."""
-
-    keys = ("tenant_id", "pipelines", "api_keys", "oidc_trusts")
-
-
-class UnknownSchedule(Refusal):
-    """The pipeline has no schedule named '{schedule_name}'."""
-
-    keys = ("schedule_name",)
-
-
 class DuplicateName(Refusal):
     """An entity of this name exists already."""
 
@@ -309,159 +220,7 @@ class CannotRenameNonExistingPipeline(Refusal):
     body differ."""
 
 
-class IdempotencyKeyReused(Refusal):
-    """The Idempotency-Key was used before for a request with other arguments."""
-
-    keys = ("request_id",)
-
-
-# Permission: what the caller's role forbids
-
-
-class InsufficientPermissions(Refusal):
-    """This takes the role {required}; yours is {actual}."""
-
-    keys = ("required", "actual")
-
-
-class NoTenantMemberships(Refusal):
-    """You are a member of no tenant."""
-
-
-class AmbiguousTenantMembership(Refusal):
-    """You are a member of several tenants; say with the header Feldera-Tenant which one is meant."""
-
-
-class NotATenantMember(Refusal):
-    """You are not a member of the tenant '{tenant}', if there is one."""
-
-    keys = ("tenant",)
-
-
-class OidcTenantNotTrusted(Refusal):
-    """The tenant '{tenant}' does not trust this token."""
-
-    keys = ("tenant",)
-
-
-class AmbiguousOidcTenant(Refusal):
-    """Several tenants trust this token; say with the header Feldera-Tenant which one is meant."""
-
-
-class RoleExceedsCreator(Refusal):
-    """The role {requested} is above your own, {creator}."""
-
-    keys = ("requested", "creator")
-
-
-class OwnerAdminNotMintableAsApiKey(Refusal):
-    """An API key may have the role read or write; administrators and owners log in."""
-
-
-class OwnerRoleNotAssignable(Refusal):
-    """The role owner belongs to the installation and cannot be given within a tenant."""
-
-
-# Admission: what the state of the pipeline forbids
-
-
-class IllegalPipelineAction(Refusal):
-    """The pipeline is {status} (desired: {current_desired_status}) and cannot become
-    {new_desired_status}. {hint}"""
-
-    keys = ("status", "current_desired_status", "new_desired_status", "hint")
-
-
-class CannotStartWithUndismissedError(Refusal):
-    """The pipeline cannot start while its last deployment error is not dismissed: call /dismiss_error, or
-    start with ?dismiss_error=true."""
-
-
-class CannotStartWhileClearingStorage(Refusal):
-    """The pipeline cannot start while its storage is being cleared; wait until it is cleared."""
-
-
-class CannotStartWithCompilationError(Refusal):
-    """The pipeline cannot start because its program does not compile; see program_error."""
-
-
-class InitialImmutableUnlessStopped(Refusal):
-    """The initial status cannot be changed unless the pipeline is stopped."""
-
-
-class BootstrapPolicyImmutableUnlessStopped(Refusal):
-    """The bootstrap options cannot be changed unless the pipeline is stopped."""
-
-
-class InitialStandbyNotAllowed(Refusal):
-    """Starting in standby needs runtime_config.storage.backend to be of kind 'file' with 'sync'
-    configured."""
-
-
-class StorageStatusImmutableUnlessStopped(Refusal):
-    """The storage status cannot go from '{current_status}' to '{new_status}' unless the pipeline is
-    fully stopped (it is {resources_status}, desired: {resources_desired_status})."""
-
-    keys = ("resources_status", "resources_desired_status", "current_status", "new_status")
-
-
-class DismissErrorRestrictedToFullyStopped(Refusal):
-    """The deployment error can be dismissed only when the pipeline is fully stopped."""
-
-
-class UpdateRestrictedToStopped(Refusal):
-    """The pipeline can be edited only when it is fully stopped; description and tags excepted."""
-
-
-class EditRestrictedToClearedStorage(Refusal):
-    """These cannot be edited while the storage is not cleared: {listed}."""
-
-    keys = ("not_allowed",)
-
-    @property
-    def message(self) -> str:
-        """List the fields, comma-joined (contract §3.5)."""
-        listed = ", ".join(self.details["not_allowed"])
-        return f"These fields cannot be edited while the storage is not cleared: {listed}."
-
-
-class DeleteRestrictedToFullyStopped(Refusal):
-    """The pipeline can be deleted only when it is fully stopped."""
-
-
-class DeleteRestrictedToClearedStorage(Refusal):
-    """The pipeline can be deleted only when its storage is cleared; call /clear first."""
-
-
-class InvalidActivateStatus(Refusal):
-    """A pipeline can be activated to be running or paused."""
-
-    keys = ("initial",)
-
-    @property
-    def shown_details(self) -> Any:
-        """The bare word (contract §4.5)."""
-        return self.details["initial"]
-
-
-class InvalidTransition(Refusal):
-    """Not a transition that the pipeline's process can make."""
-
-    keys = ("action", "status")
-
-    @property
-    def shown_details(self) -> Any:
-        """An array of the two words (contract §1.7)."""
-        return list(self.details.values())
-
-    @property
-    def message(self) -> str:
-        """Say both words."""
-        action, status = self.details["action"], self.details["status"]
-        return f"A pipeline whose desired status is {status} cannot {action}."
-
-
-# Interaction: the process cannot be reached or will not answer
+# Interaction: the process cannot be reached or makes no sense
 
 
 class PipelineInteractionNotDeployed(Refusal):
@@ -500,50 +259,6 @@ class RunnerInteractionUnreachable(Refusal):
     keys = ("error",)
 
 
-# Deployment: ends up in deployment_error
-
-
-class StartFailedDueToFailedCompilation(Refusal):
-    """The pipeline could not start because its program does not compile: {compiler_error}."""
-
-    keys = ("compiler_error",)
-
-
-class AutomatonProvisioningTimeout(Refusal):
-    """The pipeline process was not ready in time."""
-
-    keys = ("timeout",)
-
-    @property
-    def message(self) -> str:
-        """Say how long it was given."""
-        return f"The pipeline process was not ready within {self.details['timeout']['secs']} s."
-
-
-class AutomatonSuspendingComputeTimeout(Refusal):
-    """The pipeline did not finish its checkpoint in time and was stopped without it."""
-
-    keys = ("timeout",)
-
-
-class RunnerProvisionError(Refusal):
-    """The pipeline could not be provisioned: {error}"""
-
-    keys = ("error",)
-
-
-class UnresolvedReference(Refusal):
-    """The configuration refers to a secret that the pipeline is not given: {error}"""
-
-    keys = ("error",)
-
-
-class RunnerCheckError(Refusal):
-    """The pipeline's compute failed: {error}"""
-
-    keys = ("error",)
-
-
 class PipelineInteractionInvalidResponse(Refusal):
     """The pipeline process gave an answer that makes no sense: {error}"""
 
@@ -551,21 +266,6 @@ class PipelineInteractionInvalidResponse(Refusal):
 
 
 # Service: the control plane itself cannot answer now
-
-
-class LimitReached(Refusal):
-    """There are {maximum} {what} already, and no room for more."""
-
-    keys = ("what", "maximum")
-
-
-class IdentityProviderUnavailable(Refusal):
-    """The login cannot be checked, since its issuer does not answer."""
-
-
-class Overloaded(Refusal):
-    """This pipeline has had more requests within ten minutes than are kept on record; nothing was
-    changed, try again later."""
 
 
 class OutcomeUnknown(Refusal):

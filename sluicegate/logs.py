@@ -1,24 +1,57 @@
-"""A host's log service: whoever has the token reads the logs of the pipelines of this host.
+"""A host's log service: whoever has the token reads the logs of the pipelines of this host, and leaves there
+what was collected of them for support.
 
 It runs inside the host's worker and answers in every status of a pipeline, since logs outlive processes. The
-source of the logs is given as a function, so that this module knows no provisioner.
+source of the logs is given, so that this module knows no provisioner. Who gives a cursor gets lines only, to
+count them, and is told in headers which line comes first (contract §5.8).
 """
 
 import asyncio
 import contextlib
 import hmac
+import io
+import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+import zipfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import Protocol
 from uuid import UUID
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-LogSource = Callable[[str, bool], AsyncIterator[bytes]]
-"""From a pipeline's id, and whether to follow, to chunks of whole lines."""
+from sluicegate.provision import LogPlace
+from sluicegate.provision.collected import NAME
+
+CURSOR = re.compile(r"(?:[0-9a-fA-F-]{36}:[0-9]{1,20})?")
+"""`<epoch>:<lines read>`, or nothing for the beginning."""
+
+
+LARGEST = 32 << 20
+"""Bytes of what was collected at once."""
+
+
+class LogSource(Protocol):
+    """What is served: see `sluicegate.provision.Provisioner`."""
+
+    def logs(
+        self, pipeline_id: str, *, follow: bool = True, start: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Give chunks of whole lines."""
+
+    async def log_place(self, pipeline_id: str, cursor: str) -> LogPlace:
+        """Say where a reader begins."""
+
+    async def keep(self, pipeline_id: str, name: str, data: bytes) -> None:
+        """Keep what was collected."""
+
+    async def kept(self, pipeline_id: str) -> Mapping[str, bytes]:
+        """Give what is kept."""
+
 
 _CLOSING = b"[manager] end of the logs: the log service of this host is stopping\n"
 _STOP_BOUND = 2
@@ -26,8 +59,14 @@ _STOP_BOUND = 2
 
 
 def create_app(source: LogSource, token: str) -> Starlette:
-    """Make the application: `GET /logs/{pipeline_id}` for the bearer of the token, `GET /healthz` for all."""
-    app = Starlette(routes=[Route("/logs/{pipeline_id}", _logs), Route("/healthz", _healthz)])
+    """Make the application: logs and collections for the bearer of the token, `GET /healthz` for all."""
+    routes = [
+        Route("/logs/{pipeline_id}", _logs),
+        Route("/collected/{pipeline_id}", _collected),
+        Route("/collected/{pipeline_id}/{name}", _collect, methods=["PUT"]),
+        Route("/healthz", _healthz),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
     app.state.source = source
     app.state.token = token
     app.state.closing = asyncio.Event()
@@ -79,19 +118,67 @@ async def _healthz(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-async def _logs(request: Request) -> Response:
-    state = request.app.state
-    if not _bears(request, state.token):
-        return PlainTextResponse("a valid token is required\n", 401, {"WWW-Authenticate": "Bearer"})
+async def _refused(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    return PlainTextResponse(f"{problem.detail}\n", problem.status_code, problem.headers)
+
+
+def _asked(request: Request) -> str:
+    """The pipeline that is meant by who has the token."""
+    if not _bears(request, request.app.state.token):
+        raise HTTPException(401, "a valid token is required", {"WWW-Authenticate": "Bearer"})
     try:
-        pipeline_id = str(UUID(request.path_params["pipeline_id"]))
+        return str(UUID(request.path_params["pipeline_id"]))
     except ValueError:
-        return PlainTextResponse("not a pipeline id\n", 404)
+        raise HTTPException(404, "not a pipeline id") from None
+
+
+async def _collected(request: Request) -> Response:
+    kept = await request.app.state.source.kept(_asked(request))
+    return Response(await asyncio.to_thread(_archive, kept), media_type="application/zip")
+
+
+def _archive(kept: Mapping[str, bytes]) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, data in kept.items():
+            archive.writestr(name, data)
+    return whole.getvalue()
+
+
+async def _collect(request: Request) -> Response:
+    pipeline_id, name, data = _asked(request), request.path_params["name"], bytearray()
+    if not NAME.fullmatch(name):
+        raise HTTPException(404, "not a name of what was collected")
+    async for part in request.stream():
+        data += part
+        if len(data) > LARGEST:
+            raise HTTPException(413, f"more than {LARGEST} bytes")
+    try:
+        await request.app.state.source.keep(pipeline_id, name, bytes(data))
+    except FileNotFoundError:
+        raise HTTPException(404, "it has never been deployed here") from None
+    return Response(status_code=204)
+
+
+async def _logs(request: Request) -> Response:
+    state, pipeline_id = request.app.state, _asked(request)
     follow = request.query_params.get("follow", "true").lower() != "false"
-    chunks = _until_closing(state.source(pipeline_id, follow), state.closing)
-    return StreamingResponse(
-        chunks, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"}
-    )
+    cursor = request.query_params.get("cursor")
+    if cursor is None:
+        return _text(_until_closing(state.source.logs(pipeline_id, follow=follow), state.closing, _CLOSING))
+    if not CURSOR.fullmatch(cursor):
+        raise HTTPException(400, "not a cursor")
+    place = await state.source.log_place(pipeline_id, cursor)
+    lines = state.source.logs(pipeline_id, follow=follow, start=place.start)
+    position = {"epoch": place.epoch, "seq": place.seq, "gap": place.gap}
+    headers = {f"feldera-logs-{name}": str(value) for name, value in position.items()}
+    return _text(_until_closing(lines, state.closing), headers)
+
+
+def _text(chunks: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> Response:
+    headers = {"X-Content-Type-Options": "nosniff", **(headers or {})}
+    return StreamingResponse(chunks, media_type="text/plain; charset=utf-8", headers=headers)
 
 
 def _bears(request: Request, token: str) -> bool:
@@ -99,7 +186,9 @@ def _bears(request: Request, token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 
-async def _until_closing(chunks: AsyncIterator[bytes], closing: asyncio.Event) -> AsyncGenerator[bytes]:
+async def _until_closing(
+    chunks: AsyncIterator[bytes], closing: asyncio.Event, goodbye: bytes = b""
+) -> AsyncGenerator[bytes]:
     """Pass the chunks on until they end, the client leaves (we are closed) or the service stops."""
     stopping = asyncio.ensure_future(closing.wait())
     upcoming: asyncio.Future[bytes] | None = None
@@ -109,7 +198,8 @@ async def _until_closing(chunks: AsyncIterator[bytes], closing: asyncio.Event) -
             await asyncio.wait({upcoming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if upcoming.done():
                 yield upcoming.result()
-        yield _CLOSING
+        if goodbye:
+            yield goodbye
     except StopAsyncIteration:
         return
     finally:

@@ -13,6 +13,8 @@ HTTP there to whoever sends `Authorization: Bearer <auth_token of the config fil
 
 import hashlib
 import json
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,37 @@ SECRET_PREFIX = "SLUICEGATE_SECRET_"
 def secret_variable(reference: str) -> str:
     """Name the environment variable in which a process finds what `secret:…` or `env:…` stands for."""
     return SECRET_PREFIX + hashlib.sha256(reference.encode()).hexdigest()[:16].upper()
+
+
+REFERENCE = re.compile(r"(\$?)\$\{(secret|env):([^{}]*)\}")
+"""`${secret:NAME}`, or `$${secret:NAME}`, which stands for itself without the first `$`."""
+
+
+def references(value: Any) -> Iterator[str]:
+    """Give what the references in a JSON value name, however deep: `secret:NAME` or `env:NAME`."""
+    match value:
+        case str():
+            yield from (f"{kind}:{name}" for escape, kind, name in REFERENCE.findall(value) if not escape)
+        case dict():
+            for item in value.values():
+                yield from references(item)
+        case list():
+            for item in value:
+                yield from references(item)
+
+
+def compose(value: Any, stands_for: Callable[[str], str]) -> Any:
+    """Return a JSON value with what its references stand for."""
+    match value:
+        case str():
+            return REFERENCE.sub(
+                lambda found: found[0][1:] if found[1] else stands_for(f"{found[2]}:{found[3]}"), value
+            )
+        case dict():
+            return {key: compose(item, stands_for) for key, item in value.items()}
+        case list():
+            return [compose(item, stands_for) for item in value]
+    return value
 
 
 @dataclass(frozen=True)
@@ -46,6 +79,10 @@ class EngineConfig:
     """`{"path": …}`, or None where the pipeline has no storage."""
     runtime_config: dict[str, Any]
     plan: dict[str, Any]
+    connector_folders: list[str] = field(default_factory=list)
+    """Folders of the host in which connectors may read and write files."""
+    connector_networks: list[str] = field(default_factory=list)
+    """Networks, other than public ones, that connectors may reach."""
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner only."""
@@ -54,9 +91,9 @@ class EngineConfig:
 
     @classmethod
     def read(cls, path: Path) -> "EngineConfig":
-        """Read the file; keys of a newer control plane are ignored."""
+        """Read the file; keys of a newer control plane are ignored, an older one does not write all."""
         raw = json.loads(path.read_text())
-        return cls(**{key: raw[key] for key in cls.__dataclass_fields__})
+        return cls(**{key: raw[key] for key in cls.__dataclass_fields__ if key in raw})
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,24 @@ speaks to a host's log service, whose tokens are made for the host's id instead 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import httpx
 from pydantic import ValidationError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
 
 from sluicegate import errors
 from sluicegate.lifecycle.effects import Failure, Observation
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lines import Broken, Line
 
 CONNECT_TIMEOUT = 5.0
 COMMAND_TIMEOUT = 10.0
 """Seconds that a pause or start may take to be answered (contract §1.11)."""
+FRAME = 2 << 20
+"""Bytes of the largest frame of a WebSocket (contract §5.4)."""
 STATUS_BYTES = 1 << 20
 """A status travels in a signal and a memo, so one that is larger is not a status."""
 
@@ -109,10 +115,12 @@ class RuntimeClient:
     def __init__(self, token_for: Callable[[str], str]) -> None:
         """Identify to a deployment (or host) with the token made for its id."""
         self.token_for = token_for
+        self._lines: dict[str, Line] = {}
         self._http = httpx.AsyncClient(
             trust_env=False,  # a proxy of the environment has no business between us and a process
             # Shorter than the five seconds after which servers commonly hang up, so that we hang up first.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=4.0),
+            # Few, since the pool searches all of them for each of them at every request.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=4.0),
             timeout=httpx.Timeout(COMMAND_TIMEOUT, connect=CONNECT_TIMEOUT),
         )
 
@@ -126,14 +134,31 @@ class RuntimeClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        for line in self._lines.values():
+            line.end()
         await self._http.aclose()
 
-    async def status(self, location: str, deployment_id: str, timeout: float) -> Observation:
-        """Look at the process. Raises Unreachable."""
-        answer = await self._ask(location, deployment_id, Outgoing("GET", b"/status", timeout=timeout))
-        if answer.status_code in _NOT_THE_PROCESS:
+    async def status(
+        self,
+        location: str,
+        deployment_id: str,
+        timeout: float,
+        hung_up: Callable[[], None] | None = None,
+    ) -> Observation:
+        """Look at the process, over a line that is kept for the next look; `hung_up` is called when the
+        process ends it meanwhile. Raises Unreachable."""
+        line = self._lines.get(location)
+        if line is None:
+            line = self._lines[location] = Line(location, partial(self._lines.__delitem__, location))
+        line.tell = hung_up
+        try:
+            async with asyncio.timeout(timeout):
+                status, body = await line.get("/status", self.token_for(deployment_id), STATUS_BYTES)
+        except (Broken, OSError, ValueError) as problem:
+            raise _unreachable(problem, location, timeout) from problem
+        if status in _NOT_THE_PROCESS:
             raise Unreachable(f"Whoever answers at {location} is not this deployment")
-        return observation(answer.status_code, answer.content)
+        return observation(status, body)
 
     async def command(
         self, location: str, deployment_id: str, method: str, path: str, timeout: float = COMMAND_TIMEOUT
@@ -167,6 +192,23 @@ class RuntimeClient:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as problem:
             raise _unreachable(problem, location, outgoing.timeout) from problem
 
+    async def converse(self, location: str, deployment_id: str, path: str) -> ClientConnection:
+        """Open a WebSocket to the process, which the caller closes. Raises Unreachable."""
+        opening = _Connect(
+            f"ws://{location}{path}",
+            additional_headers={"authorization": f"Bearer {self.token_for(deployment_id)}"},
+            open_timeout=CONNECT_TIMEOUT,
+            max_size=FRAME,
+            close_timeout=1.0,  # the client has left by then, or is waiting
+            ping_interval=None,  # a process that is gone hangs up, and one that is busy need not answer
+            compression=None,
+            proxy=None,
+        )
+        try:
+            return await opening
+        except (OSError, TimeoutError, ValueError, WebSocketException) as problem:
+            raise _unreachable(problem, location, CONNECT_TIMEOUT) from problem
+
     async def _ask(self, location: str, deployment_id: str, outgoing: Outgoing) -> httpx.Response:
         answer = await self.forward(location, deployment_id, outgoing)
         try:
@@ -177,6 +219,14 @@ class RuntimeClient:
         finally:
             await answer.aclose()
         return answer
+
+
+class _Connect(connect):
+    """Goes where it is told and nowhere else: the token is for one process."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Follow no redirect."""
+        return exc
 
 
 def relayed_headers(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
@@ -291,6 +341,8 @@ def _unreachable(problem: Exception, location: str, timeout: float | None) -> Un
             return NotConnected(f"Failed to connect to host {location}: {text}")
         case httpx.TimeoutException() | TimeoutError():
             return TimedOut(f"Timeout: no answer from {location} within {timeout or 0:g} s")
+        case OSError() | ValueError():
+            return NotConnected(f"Failed to connect to host {location}: {text}")
         case _:
             causes = "the process crashed or was stopped, or the network broke"
             return Disconnected(f"Disconnected from {location} in the middle of a request: {causes} ({text})")

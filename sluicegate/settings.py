@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     allowed_env: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated variables of a host's worker that `${env:NAME}` may name."
     )
+    connector_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Comma-separated folders of a host whose files connectors may read and write."
+    )
+    connector_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated networks that connectors may reach although they are not public."
+    )
     logs_host: str = Field("127.0.0.1", description="Address that the host's log service binds.")
     logs_port: int = Field(0, ge=0, lt=65536, description="Its port; 0 picks one and keeps it.")
     logs_advertise: str | None = Field(None, description="Host name under which the API reaches it.")
@@ -95,11 +101,16 @@ class Settings(BaseSettings):
     watchers_per_tenant: int = Field(200, ge=1, description="Of these, those of one tenant.")
     max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
+    warm_engines: int = Field(
+        2, ge=0, description="Engines that a worker keeps ready for the next starts on its host; 0 is off."
+    )
 
     @field_validator(
         "api_keys",
         "owner_keys",
         "allowed_env",
+        "connector_folders",
+        "connector_networks",
         "owners",
         "allowed_hosts",
         "worker_roles",
@@ -122,6 +133,11 @@ class Settings(BaseSettings):
             if isinstance(one, SecretStr) and one.get_secret_value().startswith("replace-me"):
                 raise ValueError("replace the placeholder by a secret of your own")
         return given
+
+    @field_validator("connector_networks", mode="after")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(network)) for network in networks)
 
     @field_validator("home", mode="after")
     @classmethod

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client, PayloadLimitsConfig
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import (
     DefaultFailureConverterWithEncodedAttributes,
@@ -34,7 +34,9 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
 
+from sluicegate import faults, overtaking, pointed
 from sluicegate.errors import Refusal
+from sluicegate.lifecycle.record import Pipeline
 
 PIPELINES = "pipelines"
 """Task queue of workflow tasks."""
@@ -74,6 +76,17 @@ DEV_SERVER_CONFIG: Mapping[str, str] = {
     "system.enableCancelActivityWorkerCommand": "true",
 }
 """Dynamic configuration of a Temporal server that is ours; nothing depends on it but speed."""
+
+
+def search_attributes(p: Pipeline) -> list[SearchAttributePair[str]]:
+    """What a pipeline is found by; each value is short, since the server ends a workflow with a long one."""
+    return [
+        SearchAttributePair(TENANT, p.tenant_id),
+        SearchAttributePair(NAME, p.name),
+        SearchAttributePair(STATUS, p.deployment_status),
+        SearchAttributePair(DESIRED_STATUS, p.deployment_desired_status),
+        SearchAttributePair(PROGRAM_STATUS, p.program_status.value),
+    ]
 
 
 def host_queue(queue: str, host_id: str) -> str:
@@ -145,7 +158,8 @@ class _Runner(SandboxedWorkflowRunner):
         instance = super().create_instance(det)
         instance.get_serialization_context = lambda _: None  # type: ignore[method-assign, assignment]
         instance.get_external_store_context = lambda _: StorageDriverStoreContext()  # type: ignore[method-assign, assignment]
-        return instance
+        instance = overtaking.instance(instance)
+        return pointed.instance(instance) if faults.FOLDER else instance
 
 
 def _strict_sandbox(_: WorkflowRunner | None) -> WorkflowRunner:
@@ -169,7 +183,11 @@ def plugin(codec: PayloadCodec | None = None) -> SimplePlugin:
     return SimplePlugin(
         "sluicegate",
         data_converter=converter,
-        interceptors=[AnyArguments()],
+        interceptors=[
+            AnyArguments(),
+            overtaking.AskAgain(),
+            *([pointed.Activities()] if faults.FOLDER else []),
+        ],
         workflow_runner=_strict_sandbox,
     )
 

@@ -11,22 +11,19 @@ whatever is in flight. Nothing here decides what a pipeline may do: that is `slu
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from enum import Enum
 from functools import partial
 from typing import Any, NoReturn
 
 from temporalio import workflow
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    WorkflowAlreadyStartedError,
-)
+from temporalio.common import TypedSearchAttributes
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from activities import calls
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import commands, edits, effects, reconcile, state, transitions, views
+from sluicegate.lifecycle import commands, effects, limits, reconcile, state, transitions, views
 from sluicegate.lifecycle.edits import Edit, Removal
 from sluicegate.lifecycle.effects import Observed, Readopt, Remains
 from sluicegate.lifecycle.journal import Since
@@ -36,14 +33,14 @@ from sluicegate.lifecycle.state import Ask, State
 from sluicegate.lifecycle.values import Packed
 
 RENEW_AT_REST = 300
-"""History events after which a settled pipeline begins a new history: replay costs a third of a
-millisecond an event."""
+"""History events after which a settled pipeline begins a new history: replay costs 0.3 ms an event."""
 RENEW_IN_A_STORM = 1_000
 """After which even one that never settles does; its effects are fenced and issued again. A message that comes
 into that very task makes the server throw it away and the worker replay all of it, so this is not high."""
 QUIET = timedelta(milliseconds=200)
 """Without a message for so long, none is likely to come into the last task of a history."""
 PAGE_EVENTS = 10
+ANSWERS_FIRST = "a delete is answered before the workflow closes"
 
 
 class Renewal(Enum):
@@ -68,12 +65,15 @@ class PipelineWorkflow:
         self._in_flight: dict[Action, asyncio.Task[None]] = {}
         self._held: list[tuple[str, list[Any]]] = []
         self._renaming = False
+        self._moved_to: str | None = None
         self._awake = False
-        self._closing = False
+        self._closing = self._stirred = False
 
     @workflow.run
     async def run(self, encoded: dict[str, Any]) -> None:
         """Reconcile until the pipeline is deleted or renamed."""
+        if self._state.pipeline.fenced and not await self._handed_over():
+            return
         while not self._closing:
             self._awake = False
             self._state = self._state.advanced(workflow.now())
@@ -86,15 +86,27 @@ class PipelineWorkflow:
         for task in self._in_flight.values():
             task.cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._stirred and workflow.patched(ANSWERS_FIRST):
+            # A message has undone the task that was to be the last, as the next may: the answer goes first.
+            await workflow.sleep(limits.CLOSES_AFTER)
 
     def _begin_anew(self, state: State) -> NoReturn:
-        """Go on in a new history, which shows from its first moment what this one showed last: without them
-        it would show what the first history began with."""
+        """Go on in a new history, which shows from its first moment what this one showed last."""
         workflow.continue_as_new(
             state.encoded(),
             memo={temporal.MEMO: state.projection()},
-            search_attributes=TypedSearchAttributes(search_attributes(state.pipeline)),
+            search_attributes=TypedSearchAttributes(temporal.search_attributes(state.pipeline)),
         )
+
+    async def _handed_over(self) -> bool:
+        """Wait for the old name, which may be gone; a hand-over that finds nobody left changes nothing."""
+        try:
+            await workflow.wait_condition(
+                lambda: not self._state.pipeline.fenced, timeout=limits.HANDED_OVER_WITHIN
+            )
+        except TimeoutError:
+            return False
+        return True
 
     async def _silence(self, due: Renewal) -> bool:
         """Wait for a message or an outcome; tell whether the time that was waited passed without any."""
@@ -107,6 +119,8 @@ class PipelineWorkflow:
             await workflow.wait_condition(lambda: self._awake, timeout=timeout)
         except TimeoutError:
             return workflow.all_handlers_finished()
+        except asyncio.CancelledError:  # else the process would live on with nobody to keep it
+            workflow.logger.warning("nothing is cancelled: a pipeline ends when it is deleted")
         return False
 
     def _renewal_due(self) -> Renewal:
@@ -133,7 +147,7 @@ class PipelineWorkflow:
         if memo != self._memo:
             workflow.upsert_memo({temporal.MEMO: memo})
             self._memo = memo
-        attributes = search_attributes(p)
+        attributes = temporal.search_attributes(p)
         if news := [pair for pair in attributes if self._attributes.get(pair.key.name) != pair.value]:
             workflow.upsert_search_attributes([pair.key.value_set(pair.value) for pair in news])
             self._attributes |= {pair.key.name: pair.value for pair in news}
@@ -151,15 +165,16 @@ class PipelineWorkflow:
                 self._in_flight[action] = asyncio.create_task(self._carry_out(action))
 
     async def _carry_out(self, action: Action) -> None:
-        """Perform one effect and feed its outcome back, unless it was called off meanwhile."""
+        """Perform one effect and feed its outcome back, unless that was called off and is no end for good."""
         outcome: calls.Outcome
         try:
             outcome = await calls.perform(action, self._state.pipeline)
-        except ActivityError as error:
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: it would never be tried again
             outcome = partial(calls.failed, action=action, error=error)
-        if self._in_flight.get(action) is not asyncio.current_task():
+        if self._in_flight.get(action) is asyncio.current_task():
+            del self._in_flight[action]
+        elif not (isinstance(outcome, calls.End) and workflow.patched(calls.ENDS_COUNT)):
             return
-        del self._in_flight[action]
         before = self._state.pipeline
         self._state = self._state.noting(outcome(before), workflow.now())
         self._awake = True
@@ -220,9 +235,12 @@ class PipelineWorkflow:
         if self._state.pipeline.fenced or self._renaming:
             self._held.append((verb_name, given))
             return
-        if self._closing:
-            return
         message = commands.parse(verb_name, given, fallback_id=str(workflow.uuid4()))
+        if self._closing:
+            self._stirred = True
+            gone = errors.UnknownPipelineName(pipeline_name=self._state.pipeline.name)
+            self._state = self._state.refusing(message, gone, workflow.now())
+            return
         self._state = self._state.obeying(message, workflow.now())
         self._awake = True
 
@@ -251,22 +269,30 @@ class PipelineWorkflow:
         if heritage is None or not self._state.pipeline.fenced:
             return
         self._state = heritage
-        held, self._held = self._held, []
-        for verb_name, message in held:
-            self._obey(verb_name, message)
+        self._decide_held()
         self._awake = True
 
     # Queries
 
     @workflow.query(description="Current status, and the receipts of the given request ids.")
     def status(self, ask: Ask | None = None) -> dict[str, Any]:
-        """See `State.answers`."""
-        return self._state.answers(ask or Ask())
+        """See `State.answers`; a pipeline that was renamed says under which name to ask."""
+        return {**self._state.answers(ask or Ask()), "moved_to": self._moved_to}
+
+    @workflow.query(description="The receipts that whoever gets the name next must know, packed.")
+    def receipts(self) -> Packed:
+        """See `State.heritage`."""
+        return self._state.heritage(workflow.now())
 
     @workflow.query(description="The whole pipeline.")
     def descriptor(self) -> dict[str, Any]:
         """See `State.descriptor`."""
         return self._state.descriptor()
+
+    @workflow.query(description="The graph of the program, packed.")
+    def dataflow(self) -> Packed:
+        """See `State.dataflow`."""
+        return self._state.dataflow()
 
     @workflow.query(description="Restart policy and schedules.")
     def kept(self) -> dict[str, Any]:
@@ -277,6 +303,11 @@ class PipelineWorkflow:
     def events(self, since: Since | None = None) -> Packed:
         """See `Journal.answers`."""
         return self._state.journal.answers(since or Since())
+
+    @workflow.query(name="state", description="All that is remembered, packed; for backups.")
+    def whole(self) -> Packed:
+        """See `State.encoded`."""
+        return Packed.of_json(self._state.encoded())
 
     # Updates
 
@@ -299,19 +330,23 @@ class PipelineWorkflow:
             self._state.editing(edit, workflow.now())
 
     @workflow.update(description="Delete the pipeline.")
-    async def delete(self, removal: Removal) -> None:
-        """Close this workflow in the task that answers, so that the name is free by then; what the
-        pipeline left is removed by a workflow of its own (I6)."""
+    async def delete(self, removal: Removal) -> bool:
+        """Close in the task that answers, so that the name is free by then; what is left a workflow of its
+        own removes (I6)."""
         with temporal.refusing():
-            edits.check_delete(self._state.pipeline)
+            removed = self._state.removing(removal, workflow.now())
+        if removed is self._state:
+            return False
+        self._state = removed
         self._awake = self._closing = True
         await _leave_cleanup(self._state.pipeline)
+        return True
 
     @delete.validator
     def _may_delete(self, removal: Removal) -> None:
         with temporal.refusing():
             self._open()
-            edits.check_delete(self._state.pipeline)
+            self._state.removing(removal, workflow.now())
 
     def _open(self) -> None:
         """Refuse edits while the name is changing hands."""
@@ -321,23 +356,30 @@ class PipelineWorkflow:
     async def _rename(self, edited: State) -> None:
         """Move to another name: born fenced there, then given the state and whatever arrived meanwhile.
 
-        Raises DuplicateName where the name is taken; then nothing has changed.
+        Raises DuplicateName where the name is taken, OutcomeUnknown where the heir has gone before it was
+        told; then nothing has changed.
         """
         self._renaming = True
         try:
             heir = await self._bear(edited)
             await heir.signal(PipelineWorkflow.hand_over, edited.encoded())
-        except (WorkflowAlreadyStartedError, ApplicationError):
+        except (WorkflowAlreadyStartedError, ApplicationError) as failed:
             self._renaming = False
-            held, self._held = self._held, []
-            for verb_name, given in held:
-                self._obey(verb_name, given)
-            raise errors.DuplicateName from None
-        while self._held:
-            verb_name, given = self._held.pop(0)
-            await heir.signal(verb_name, given[0] if given else {})
+            self._decide_held()
+            taken = isinstance(failed, WorkflowAlreadyStartedError)
+            raise (errors.DuplicateName if taken else errors.OutcomeUnknown) from None
+        with suppress(ApplicationError):  # the heir was deleted already, and what is held was meant for it
+            while self._held:
+                verb_name, given = self._held.pop(0)
+                await heir.signal(verb_name, args=given)
         self._state = edited
+        self._moved_to = edited.pipeline.name
         self._closing = True
+
+    def _decide_held(self) -> None:
+        held, self._held = self._held, []
+        for verb_name, given in held:
+            self._obey(verb_name, given)
 
     async def _bear(self, edited: State) -> workflow.ChildWorkflowHandle[Any, None]:
         p = edited.pipeline
@@ -348,34 +390,20 @@ class PipelineWorkflow:
             id=temporal.pipeline_workflow_id(p.tenant_id, p.name),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             memo={temporal.MEMO: fenced.projection()},
-            search_attributes=TypedSearchAttributes(search_attributes(p)),
+            search_attributes=TypedSearchAttributes(temporal.search_attributes(p)),
             static_summary=p.name,
         )
-
-
-def search_attributes(p: Pipeline) -> list[SearchAttributePair[str]]:
-    """What pipelines are found by; each value is short, since the server ends a workflow with a long one."""
-    return [
-        SearchAttributePair(temporal.TENANT, p.tenant_id),
-        SearchAttributePair(temporal.NAME, p.name),
-        SearchAttributePair(temporal.STATUS, p.deployment_status),
-        SearchAttributePair(temporal.DESIRED_STATUS, p.deployment_desired_status),
-        SearchAttributePair(temporal.PROGRAM_STATUS, p.program_status.value),
-    ]
 
 
 async def _leave_cleanup(p: Pipeline) -> None:
     if not p.hosts and not p.schedule_names:
         return
+    remains = Remains(
+        pipeline_id=p.id, name=p.name, generation=p.generation, hosts=p.hosts, schedules=p.schedule_names
+    )
     await workflow.start_child_workflow(
         "Cleanup",
-        Remains(
-            pipeline_id=p.id,
-            name=p.name,
-            generation=p.generation,
-            hosts=p.hosts,
-            schedules=p.schedule_names,
-        ),
+        remains,
         id=temporal.cleanup_workflow_id(p.id),
         parent_close_policy=workflow.ParentClosePolicy.ABANDON,
         static_summary=f"remove what {p.name} left",

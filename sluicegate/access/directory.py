@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from sluicegate import errors
-from sluicegate.access import ledger
+from sluicegate.access import ledger, refusals
 from sluicegate.access.entries import DEFAULT_TENANT, Tenant
 from sluicegate.access.ledger import Changed, Upcaster
+from sluicegate.access.rules import MAX_TENANT_NAME
 from sluicegate.access.tenant import MAX_MEMBERS, MAX_TRUSTS
 from sluicegate.lifecycle.values import Value
 
@@ -96,7 +97,7 @@ class DirectoryState(Value):
     def known(self, tenant_id: str) -> Tenant:
         """Find a tenant by its id. Raises UnknownTenant."""
         if tenant_id not in self.tenants:
-            raise errors.UnknownTenant(tenant_id=tenant_id)
+            raise refusals.UnknownTenant(tenant_id=tenant_id)
         return self.tenants[tenant_id]
 
     def changed(self, change: Change) -> Changed:
@@ -119,7 +120,7 @@ class DirectoryState(Value):
         if there is not None:
             return Changed(self, {"tenant": there.model_dump(mode="json"), "created": there.id == tenant.id})
         if len(self.tenants) >= MAX_TENANTS:
-            raise errors.LimitReached(what="tenants", maximum=MAX_TENANTS)
+            raise refusals.LimitReached(what="tenants", maximum=MAX_TENANTS)
         after = self.but(tenants={**self.tenants, tenant.id: tenant})
         return Changed(after, {"tenant": tenant.model_dump(mode="json"), "created": True})
 
@@ -128,9 +129,9 @@ class DirectoryState(Value):
         if self.known(change.tenant_id).id in there:
             return self
         if sum(map(len, self.places.values())) >= MAX_PLACES:
-            raise errors.LimitReached(what="users and issuers", maximum=MAX_PLACES)
+            raise refusals.LimitReached(what="users and issuers", maximum=MAX_PLACES)
         if sum(change.tenant_id in those for those in self.places.values()) >= MAX_PLACES_OF_TENANT:
-            raise errors.LimitReached(what="users and issuers of the tenant", maximum=MAX_PLACES_OF_TENANT)
+            raise refusals.LimitReached(what="users and issuers of the tenant", maximum=MAX_PLACES_OF_TENANT)
         return self.but(places={**self.places, change.mark: (*there, change.tenant_id)})
 
     def _renamed(self, change: Rename) -> Changed:
@@ -142,10 +143,16 @@ class DirectoryState(Value):
         if taken_by is not None:
             if not change.displace:
                 raise errors.DuplicateName
-            displaced = taken_by.but(name=f"{taken_by.name} ({taken_by.id})")
+            displaced = taken_by.but(name=self._name_aside(taken_by))
             renamed[displaced.id] = displaced
         after = self.but(tenants={**self.tenants, **renamed})
         return Changed(after, {"displaced": displaced.shown if displaced else None})
+
+    def _name_aside(self, tenant: Tenant) -> str:
+        """A free name for who loses theirs, which begins like it and is no longer than a name may be."""
+        tails = (f" ({tenant.id}{f' {number}' if number else ''})" for number in range(len(self.tenants) + 1))
+        names = (tenant.name[: MAX_TENANT_NAME - len(tail)].rstrip() + tail for tail in tails)
+        return next(name for name in names if self.named(name) is None)
 
     def _without(self, tenant: Tenant) -> Self:
         tenants = {tenant_id: other for tenant_id, other in self.tenants.items() if tenant_id != tenant.id}

@@ -7,7 +7,8 @@ front end reads it without any worker, and else sends the reader to a query.
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
-from sluicegate import errors
+from sluicegate.access import refusals
+from sluicegate.lifecycle.limits import LEAP
 from sluicegate.lifecycle.values import Packed
 
 SCHEMA = 1
@@ -40,6 +41,9 @@ class Ledger(Protocol):
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Give it as plain JSON."""
 
+    def but(self, **changes: Any) -> Self:
+        """Copy with the given fields replaced."""
+
     @classmethod
     def model_validate(cls, obj: Any) -> Self:
         """Make it of plain JSON."""
@@ -61,11 +65,16 @@ def decoded(kind: type[L], raw: dict[str, Any], upcasters: tuple[Upcaster, ...])
     return kind.model_validate(value)
 
 
+def restored(ledger: L) -> L:
+    """Go on from a backup, under a revision that no copy has."""
+    return ledger.but(revision=ledger.revision + LEAP)
+
+
 def check_room(before: Ledger, after: Ledger) -> None:
     """Raise LimitReached where a change makes the state too large; taking something out never does."""
     size = _size(after)
     if size > MAX_BYTES and size > _size(before):
-        raise errors.LimitReached(what="bytes of what is remembered", maximum=MAX_BYTES)
+        raise refusals.LimitReached(what="bytes of what is remembered", maximum=MAX_BYTES)
 
 
 def _size(ledger: Ledger) -> int:

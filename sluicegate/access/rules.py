@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 from sluicegate import errors
+from sluicegate.access import refusals
 from sluicegate.access.addresses import is_public
 from sluicegate.access.roles import Role
 
@@ -44,20 +45,20 @@ def _check_length(name: str, maximum: int) -> None:
 def check_key_role(requested: Role, creator: Role) -> Role:
     """Return a role for a key. Raises OwnerAdminNotMintableAsApiKey, RoleExceedsCreator."""
     if requested >= Role.ADMIN:
-        raise errors.OwnerAdminNotMintableAsApiKey
+        raise refusals.OwnerAdminNotMintableAsApiKey
     return _check_not_above(requested, creator)
 
 
 def check_member_role(requested: Role, creator: Role) -> Role:
     """Return a role for a member or a trust. Raises OwnerRoleNotAssignable, RoleExceedsCreator."""
     if requested is Role.OWNER:
-        raise errors.OwnerRoleNotAssignable
+        raise refusals.OwnerRoleNotAssignable
     return _check_not_above(requested, creator)
 
 
 def _check_not_above(requested: Role, creator: Role) -> Role:
     if requested > creator:
-        raise errors.RoleExceedsCreator(requested=requested.value, creator=creator.value)
+        raise refusals.RoleExceedsCreator(requested=requested.value, creator=creator.value)
     return requested
 
 
@@ -65,7 +66,7 @@ def check_filled(**fields: str | None) -> None:
     """Raise EmptyOidcTrustField for the first field that is given and blank."""
     for field, value in fields.items():
         if value is not None and not value.strip():
-            raise errors.EmptyOidcTrustField(field=field)
+            raise refusals.EmptyOidcTrustField(field=field)
 
 
 def check_issuer(issuer: str) -> str:
@@ -73,7 +74,7 @@ def check_issuer(issuer: str) -> str:
     Where its name leads is checked again when it is asked. Raises InvalidOidcIssuerUrl."""
     reason = _why_not(issuer)
     if reason:
-        raise errors.InvalidOidcIssuerUrl(issuer=issuer, reason=reason)
+        raise refusals.InvalidOidcIssuerUrl(issuer=issuer, reason=reason)
     return issuer
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from sluicegate import errors
-from sluicegate.access import ledger
+from sluicegate.access import ledger, refusals
 from sluicegate.access.entries import ApiKey, Member, Trust
 from sluicegate.access.ledger import Changed, Upcaster
 from sluicegate.access.roles import Role
@@ -121,18 +121,18 @@ class TenantState(Value):
         for key in self.keys.values():
             if key.name == name:
                 return key
-        raise errors.UnknownApiKey(name=name)
+        raise refusals.UnknownApiKey(name=name)
 
     def trust_named(self, name: str) -> Trust:
         """Find a trust. Raises UnknownOidcTrust."""
         if name not in self.trusts:
-            raise errors.UnknownOidcTrust(name=name)
+            raise refusals.UnknownOidcTrust(name=name)
         return self.trusts[name]
 
     def member(self, user_id: str) -> Member:
         """Find a member. Raises UnknownUser."""
         if user_id not in self.members:
-            raise errors.UnknownUser(user_id=user_id)
+            raise refusals.UnknownUser(user_id=user_id)
         return self.members[user_id]
 
     def check_empty(self, *, pipelines: int, operator_keys: int = 0) -> None:
@@ -140,14 +140,14 @@ class TenantState(Value):
         included."""
         keys = len(self.keys) + operator_keys
         if pipelines or keys or self.trusts:
-            raise errors.TenantNotEmpty(
+            raise refusals.TenantNotEmpty(
                 tenant_id=self.tenant_id, pipelines=pipelines, api_keys=keys, oidc_trusts=len(self.trusts)
             )
 
     def changed(self, change: Change) -> Changed:
         """Change, and say what the caller is to be told. Raises Refusal and then changes nothing."""
         if self.dissolved:
-            raise errors.UnknownTenant(tenant_id=self.tenant_id)
+            raise refusals.UnknownTenant(tenant_id=self.tenant_id)
         after = self._after(change)
         if after is not self:
             after = after.but(revision=self.revision + 1)
@@ -215,7 +215,7 @@ class TenantState(Value):
 
 def _check_room(what: str, kept: Mapping[str, Value], new: str, maximum: int) -> None:
     if new not in kept and len(kept) >= maximum:
-        raise errors.LimitReached(what=what, maximum=maximum)
+        raise refusals.LimitReached(what=what, maximum=maximum)
 
 
 _UPCASTERS: tuple[Upcaster, ...] = ()

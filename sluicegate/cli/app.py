@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli import access, data, development, keeping, pipelines, verbs
+from sluicegate.cli import access, data, development, keeping, operating, pipelines, verbs
 from sluicegate.cli.session import CURRENT, Reporting, Session
 
 EXAMPLES = """
@@ -54,5 +54,5 @@ def options(
     CURRENT.set(Session(url or f"http://127.0.0.1:{port}", api_key, tenant))
 
 
-for module in (development, pipelines, verbs, keeping, data, access):
+for module in (development, pipelines, verbs, keeping, data, access, operating):
     module.register(app)

@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
@@ -61,14 +63,33 @@ def ingest(
             _settle(client, name, token)
 
 
+class Answer(StrEnum):
+    """How the answer of a query is written down."""
+
+    TEXT = "text"
+    JSON = "json"
+    PARQUET = "parquet"
+    ARROW_IPC = "arrow_ipc"
+    HASH = "hash"
+
+
 def query(
     name: Name,
     sql: Annotated[str, typer.Argument(help="A SELECT over tables and views that are materialized.")],
     as_json: Json = False,
+    form: Annotated[Answer | None, typer.Option("--format", help="How the answer is written.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File that a --format is written to.")
+    ] = None,
 ) -> None:
     """Ask a running or paused pipeline a question."""
     with connect() as client:
-        if as_json:
+        if form is not None:
+            with output.open("wb") if output else nullcontext(typer.get_binary_stream("stdout")) as file:
+                for piece in client.query_bytes(name, sql, form.value):
+                    file.write(piece)
+                file.flush()
+        elif as_json:
             print_json(client.query(name, sql))
         else:
             typer.echo(client.query_text(name, sql).rstrip("\n"))

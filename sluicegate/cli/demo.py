@@ -42,7 +42,6 @@ class Demo:
 
     def prepare(self) -> None:
         """Make the pipeline, paused and empty."""
-        remove(self._client)
         self._client.create(NAME, flights.PROGRAM, description=DESCRIPTION)
         self._until(arrival.compiled)
         self._client.start(NAME, initial="paused")
@@ -138,17 +137,19 @@ def run(client: Client, *, keep: bool) -> int:
         TextColumn("rows"),
         TimeElapsedColumn(),
     )
-    try:
-        with client, Progress(*columns, console=console) as progress:
-            demo = Demo(client, console, progress)
-            demo.prepare()
-            demo.stream()
-            answers = demo.answers()
-            if not keep:
-                remove(client)
-    except ClientError:
-        console.print(f"The pipeline {NAME} is left for you to look at: sluicegate show {NAME}")
-        raise
+    with client:
+        remove(client)  # of an earlier demo; where nobody answers there is nothing to look at
+        try:
+            with Progress(*columns, console=console) as progress:
+                demo = Demo(client, console, progress)
+                demo.prepare()
+                demo.stream()
+                answers = demo.answers()
+                if not keep:
+                    remove(client)
+        except ClientError:
+            console.print(f"The pipeline {NAME} is left for you to look at: sluicegate show {NAME}")
+            raise
     return check(answers, console)
 
 

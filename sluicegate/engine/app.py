@@ -9,12 +9,15 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from sluicegate.engine import clock, ingress, querying
+from sluicegate.engine.connecting.answers import ConnectorAnswers
 from sluicegate.engine.connection import Gone
 from sluicegate.engine.errors import EngineError, PlainError
+from sluicegate.engine.observing.answers import OwnAnswers
 from sluicegate.engine.parameters import flag
 from sluicegate.engine.pipeline import Pipeline
 
@@ -32,7 +35,7 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 401."""
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             given = dict(scope["headers"]).get(b"authorization", b"")
             if not hmac.compare_digest(given, self._expected):
                 headers = {"www-authenticate": "Bearer"}
@@ -84,25 +87,6 @@ class Endpoints:
         self._pipeline.suspend()
         return JSONResponse("Pipeline is suspending", 202)
 
-    async def stats(self, request: Request) -> Response:
-        """`GET /stats`."""
-        with_errors = flag(request, "include_connector_errors")
-        self._pipeline.check_ready()
-        storage = self._pipeline.storage
-        if storage is not None:
-            self._pipeline.metrics.storage_bytes = storage.bytes_used()
-        body = self._pipeline.metrics.stats(
-            self._pipeline.state, with_errors=with_errors, has_storage=storage is not None
-        )
-        return JSONResponse(body)
-
-    async def metrics(self, request: Request) -> Response:
-        """`GET /metrics`."""
-        if request.query_params.get("format", "prometheus") != "prometheus":
-            raise PlainError(400, "Query deserialize error: this release writes the format prometheus only")
-        self._pipeline.check_ready()
-        return _plain(200, self._pipeline.metrics.prometheus())
-
     async def checkpoints(self, _: Request) -> Response:
         """`GET /checkpoints`."""
         return JSONResponse([checkpoint.describe() for checkpoint in self._pipeline.checkpoints])
@@ -114,17 +98,32 @@ class Endpoints:
 
     async def start_compaction(self, _: Request) -> Response:
         """`POST /start_compaction`: fold the write-ahead log into the database file and free its blocks."""
-        await self._pipeline.write(lambda loader: loader.compact())
+        await self._pipeline.steps.alone(lambda writer: writer.compact())
         return Response()
 
     async def advance_clock(self, request: Request) -> Response:
-        """`POST /clock/advance`: refused, since NOW follows the clock of the host in this release."""
+        """`POST /clock/advance`."""
+        return JSONResponse(clock.answer(await self._pipeline.advance_clock(await request.body())))
+
+    async def start_transaction(self, _: Request) -> Response:
+        """`POST /start_transaction`."""
+        return JSONResponse({"transaction_id": await self._pipeline.start_transaction()})
+
+    async def commit_transaction(self, _: Request) -> Response:
+        """`POST /commit_transaction`: begin to."""
         self._pipeline.check_ready()
-        raise clock.refusal(await request.body(), self._pipeline.deployment.config.runtime_config)
+        self._pipeline.transactions.commit()
+        return JSONResponse("Transaction commit initiated")
 
     async def ingress(self, request: Request) -> Response:
         """`POST /ingress/{table}`."""
         return JSONResponse(await ingress.push(self._pipeline, request))
+
+    async def egress(self, request: Request) -> Response:
+        """`POST /egress/{relation}`."""
+        from sluicegate.engine import egress
+
+        return await egress.listen(self._pipeline, request)
 
     async def completion_status(self, request: Request) -> Response:
         """`GET /completion_status`."""
@@ -133,6 +132,10 @@ class Endpoints:
     async def query(self, request: Request) -> Response:
         """`GET /query`."""
         return await querying.query(self._pipeline, request)
+
+    async def converse(self, socket: WebSocket) -> None:
+        """`GET /query`, upgraded to a WebSocket."""
+        await querying.converse(self._pipeline, socket)
 
 
 def create_app(pipeline: Pipeline) -> Starlette:
@@ -145,15 +148,19 @@ def create_app(pipeline: Pipeline) -> Starlette:
         Route("/activate", endpoints.activate, methods=["POST"]),
         Route("/approve", endpoints.approve, methods=["POST"]),
         Route("/suspend", endpoints.suspend, methods=["POST"]),
-        Route("/stats", endpoints.stats),
-        Route("/metrics", endpoints.metrics),
         Route("/checkpoints", endpoints.checkpoints),
         Route("/rebalance", endpoints.rebalance, methods=["POST"]),
         Route("/start_compaction", endpoints.start_compaction, methods=["POST"]),
         Route("/clock/advance", endpoints.advance_clock, methods=["POST"]),
+        Route("/start_transaction", endpoints.start_transaction, methods=["POST"]),
+        Route("/commit_transaction", endpoints.commit_transaction, methods=["POST"]),
         Route("/ingress/{table:path}", endpoints.ingress, methods=["POST"]),
+        Route("/egress/{relation:path}", endpoints.egress, methods=["POST"]),
         Route("/completion_status", endpoints.completion_status),
         Route("/query", endpoints.query),
+        *ConnectorAnswers(pipeline).routes(),
+        *OwnAnswers(pipeline).routes(),
+        WebSocketRoute("/query", endpoints.converse),
     ]
     handlers: dict[Any, Any] = {
         EngineError: _engine_error,

@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlglot import exp
 
+from sluicegate.engine.identifiers import quote
+
 Type = exp.DataType.Type
 Resolve = Callable[[str], exp.DataType | None]
 """Finds a type that the program made with CREATE TYPE."""
@@ -117,11 +119,6 @@ def to_kind(kind: exp.DataType, resolve: Resolve) -> str:
     if kind.this in (Type.ARRAY, Type.LIST, Type.MAP, Type.STRUCT):
         return "nested"
     return _simple(kind)[2]
-
-
-def quote(name: str) -> str:
-    """Return a name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _simple(kind: exp.DataType) -> tuple[str, str, str]:

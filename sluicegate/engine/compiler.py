@@ -1,16 +1,20 @@
 """The compile step: from a program's text to a plan that is ready to run, or to all that is wrong with it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
-from sluicegate.engine import columntypes, connectors, dialect
+from sluicegate.engine import columntypes, connectors, dataflow, dialect, nullability
 from sluicegate.engine.binding import Binder
-from sluicegate.engine.columntypes import UnknownType, quote
-from sluicegate.engine.declaration import TableReader, create_table
+from sluicegate.engine.columntypes import UnknownType
+from sluicegate.engine.connectors import ConnectorProblem
+from sluicegate.engine.declaration import TableReader, create_table, properties, truthy
+from sluicegate.engine.definitions import Definitions
 from sluicegate.engine.dialect import Source, Span, Statement
+from sluicegate.engine.identifiers import quote
 from sluicegate.engine.messages import (
     CONNECTOR_ERROR,
     NOT_IMPLEMENTED,
@@ -19,19 +23,22 @@ from sluicegate.engine.messages import (
     ProgramError,
     shown,
 )
-from sluicegate.engine.plan import Plan, Table, View
-from sluicegate.engine.relations import QUERIES, Unreachable, exact, localize, name_columns, physical_name
+from sluicegate.engine.notes import Notes
+from sluicegate.engine.plan import Index, Plan, Table, View
+from sluicegate.engine.relations import QUERIES, exact, name_columns, physical_name, quoted_names
+from sluicegate.engine.translation import Forgotten, Translator
+from sluicegate.engine.views.cataloguing import Cataloguer
 from sluicegate.protocol import CompileRequest, CompileResponse
 
-ALLOWED = "A program consists of CREATE TABLE, CREATE VIEW and CREATE TYPE statements"
+ALLOWED = (
+    "A program consists of CREATE TABLE, CREATE VIEW, CREATE TYPE, CREATE FUNCTION, CREATE INDEX, "
+    "DECLARE RECURSIVE VIEW and LATENESS statements"
+)
 RUST_REFUSED = "error: the built-in engine runs SQL only; it cannot compile functions written in Rust\n"
+NOT_UNDERSTOOD = "This statement has a clause that is not understood; docs/sql.md lists those that are"
 TOO_DEEP = "The statement is nested too deeply"
 WIDE_INTEGERS = {"HUGEINT", "UHUGEINT"}
 """What DuckDB's SUM of integers yields; the SQL of programs says BIGINT."""
-
-
-class Forgotten(Exception):
-    """A statement that depends on one already reported."""
 
 
 def compile_program(request: CompileRequest) -> CompileResponse:
@@ -46,9 +53,12 @@ def compile_program(request: CompileRequest) -> CompileResponse:
     if request.udf_rust.strip() or request.udf_toml.strip():
         given = "\n".join(part for part in (request.udf_rust, request.udf_toml) if part.strip())
         return CompileResponse(sql, {"exit_code": 1, "stdout": "", "stderr": RUST_REFUSED + given})
-    info = {"schema": compiler.schema, "udf_stubs": "", "input_connectors": {}, "output_connectors": {}}
-    plan = Plan(tuple(compiler.tables), tuple(compiler.views)).to_json()
-    return CompileResponse(sql, {"exit_code": 0, "stdout": "", "stderr": ""}, info, plan)
+    inputs, outputs = compiler.connectors["TABLE"], compiler.connectors["VIEW"]
+    connected: dict[str, Any] = {"input_connectors": inputs, "output_connectors": outputs}
+    info = {"schema": compiler.schema, "udf_stubs": "", **connected}
+    plan = Plan(tuple(compiler.tables), tuple(compiler.views), tuple(compiler.indexes), **connected)
+    info["dataflow"] = dataflow.graph(plan, compiler.spans, compiler.source)
+    return CompileResponse(sql, {"exit_code": 0, "stdout": "", "stderr": ""}, info, plan.to_json())
 
 
 class Compiler:
@@ -60,10 +70,22 @@ class Compiler:
         self.tables: list[Table] = []
         self.views: list[View] = []
         self.schema: dict[str, list[Any]] = {"inputs": [], "outputs": []}
-        self._types: dict[str, exp.DataType] = {}
+        self.connectors: dict[str, dict[str, Any]] = {"TABLE": {}, "VIEW": {}}
+        self.spans: dict[str, Span] = {}
+        """Where each relation is declared, by its physical name."""
         self._physical: dict[str, str] = {}
-        self._failed: set[str] = set()
-        self._binder = Binder()
+        self._definitions = Definitions(self.source)
+        self._binder = Binder(self._physical)
+        self._cataloguer = Cataloguer(self._binder)
+        self._notes = Notes(self.source, self.messages)
+        self._translator = Translator(self.source, self._binder, self._definitions, self._physical)
+        self._never_null: dict[str, frozenset[str]] = {}
+        self._failed = self._translator.failed
+
+    @property
+    def indexes(self) -> list[Index]:
+        """Return the unique keys of views."""
+        return self._notes.indexes
 
     def run(self) -> None:
         """Compile all statements."""
@@ -83,13 +105,24 @@ class Compiler:
                 self._forget(statement)
             except Forgotten:
                 self._forget(statement)
+        self._notes.write(self.schema, self.views, self._failed)
 
     def _statement(self, statement: Statement) -> None:
         words = [token.text.upper() for token in statement.tokens[:2]]
-        if words == ["CREATE", "TYPE"]:
-            self._type(statement)
+        special = {
+            ("CREATE", "TYPE"): self._definitions.type,
+            ("CREATE", "FUNCTION"): self._definitions.function,
+            ("DECLARE", "RECURSIVE"): self._translator.declare,
+            ("LATENESS", *words[1:]): self._notes.lateness,
+            ("SET", *words[1:]): self._notes.setting,
+        }.get(tuple(words))
+        if special is not None:
+            self._defined(special, statement)
             return
         tree = self._parse(statement)
+        if isinstance(tree, exp.Create) and tree.kind == "INDEX":
+            self._notes.index(statement, tree, self.views)
+            return
         if not isinstance(tree, exp.Create) or tree.kind not in ("TABLE", "VIEW"):
             beginning = " ".join(token.text for token in statement.original[:2])
             text = f"{ALLOWED}; a statement that begins with '{beginning}' is not one of them"
@@ -97,43 +130,41 @@ class Compiler:
         if tree.args.get("replace") or tree.args.get("exists") or tree.args.get("properties"):
             text = f"Only CREATE {tree.kind} is supported, without OR REPLACE, IF NOT EXISTS or other words"
             raise ProgramError(text, self.source.of(statement.original), NOT_IMPLEMENTED)
-        self._check_connectors(statement, tree)
+        self._connect(statement, tree)
         if tree.kind == "TABLE":
             self._table(statement, tree)
         else:
             self._view(statement, tree)
 
-    def _type(self, statement: Statement) -> None:
-        """Read `CREATE TYPE name AS (…)` as the columns of a table."""
-        rest = [token for token in statement.tokens if token.token_type is not TokenType.ALIAS]
-        rest[1] = dialect.replaced(rest[1], TokenType.TABLE, "TABLE")
-        tree = self._parse(Statement(statement.original, rest, [], local=False, materialized=False))
-        if not isinstance(tree.this, exp.Schema):
-            text = "Only row types are supported: CREATE TYPE name AS (field type, …)"
-            raise ProgramError(text, self.source.of(statement.original), NOT_IMPLEMENTED)
-        row = exp.DataType(this=exp.DataType.Type.STRUCT, expressions=tree.this.expressions, nested=True)
+    def _defined(self, take: Callable[[Statement], None], statement: Statement) -> None:
         try:
-            columntypes.to_duckdb(row, self._resolve)
-        except UnknownType as error:
-            raise ProgramError(str(error), self.source.of(statement.original)) from error
-        self._types[exact(tree.this.this.this)] = row
-
-    def _resolve(self, name: str) -> exp.DataType | None:
-        return self._types.get(name) or self._types.get(name.lower())
+            take(statement)
+        except ParseError as error:
+            raise ProgramError(*self._syntax(error, statement), PARSE_ERROR) from error
 
     def _table(self, statement: Statement, tree: exp.Create) -> None:
         if not isinstance(tree.this, exp.Schema) or tree.expression:
             text = "CREATE TABLE needs a list of columns in parentheses, and no query"
             raise ProgramError(text, self.source.of(statement.original), NOT_IMPLEMENTED)
         name, quoted, physical = self._name(tree.this.this)
-        reader = TableReader(statement, self.source, self._binder, self._resolve)
-        declared = reader.read(tree.this)
+        self._definitions.expanded(tree)
+        reader = TableReader(statement, self.source, self._binder, self._definitions.resolve)
+        declared = reader.read(tree.this, physical)
         ddl = create_table(physical, declared)
         self._binder.execute(ddl, self.source.of(statement.original))
-        materialized = _truthy(statement, "materialized")
+        self._cataloguer.table(physical)
+        materialized = truthy(statement, "materialized")
         key = tuple(declared.primary_key)
-        self.tables.append(Table(name, quoted, physical, materialized, key, tuple(declared.columns), ddl))
+        self.tables.append(
+            Table(
+                *(name, quoted, physical, materialized, key, tuple(declared.columns), ddl),
+                lateness=tuple(declared.lateness),
+                append_only=truthy(statement, "append_only"),
+            )
+        )
         self._physical[name] = physical
+        self.spans[physical] = self.source.of(statement.original)
+        self._never_null[physical] = frozenset(c.name for c in declared.columns if not c.nullable)
         self.messages.extend(declared.warnings)
         self.schema["inputs"].append(
             {
@@ -141,7 +172,7 @@ class Compiler:
                 "case_sensitive": quoted,
                 "fields": declared.fields,
                 "materialized": materialized,
-                "properties": self._properties(statement),
+                "properties": properties(statement, self.source),
                 "primary_key": list(key) or None,
             }
         )
@@ -149,24 +180,33 @@ class Compiler:
     def _view(self, statement: Statement, tree: exp.Create) -> None:
         target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         name, quoted, physical = self._name(target)
-        query = tree.expression
+        query: exp.Expr = tree.expression
         if not isinstance(query, QUERIES):
             raise ProgramError("CREATE VIEW needs a query after AS", self.source.of(statement.original))
-        quoted_columns = _quoted_names(query)
+        quoted_columns = quoted_names(query)
         listed = [part.find(exp.Identifier) for part in getattr(tree.this, "expressions", [])]
         name_columns(query, lambda index, _: f"EXPR${index}")
-        self._localize(query, statement)
+        query = self._translator.translate(query, name, statement)
         head = f"CREATE OR REPLACE VIEW {quote(physical)} "
         if listed:
             quoted_columns |= {exact(part) for part in listed if part is not None and part.args.get("quoted")}
             head += f"({', '.join(quote(exact(part)) for part in listed if part is not None)}) "
-        sql = query.sql(dialect="duckdb", identify=True)
-        ddl, columns = self._bind(physical, head, sql, statement)
-        materialized = statement.materialized or _truthy(statement, "materialized")
+        ddl, columns = self._bind(physical, head, query.sql(dialect="duckdb", identify=True), statement)
+        materialized = statement.materialized or truthy(statement, "materialized")
         names = tuple(column for column, _ in columns)
+        sure = nullability.never_null(query, self._never_null)
+        certain = {n for n, c in zip(names, sure, strict=True) if c} if len(sure) == len(names) else set()
+        self._never_null[physical] = frozenset(certain)
         fields = self._fields(columns, quoted_columns, statement)
-        self.views.append(View(name, quoted, physical, materialized, statement.local, names, ddl))
+        for field in fields:
+            field["columntype"]["nullable"] = field["name"] not in certain
+        watched = materialized or _has_connectors(statement)
+        shown = ", ".join(map(quote, names))
+        plain = f"SELECT * FROM ({ddl.removeprefix(f'{head}AS ')}) AS {quote('~q')}({shown})"
+        view = View(name, quoted, physical, materialized, statement.local, names, ddl, plain, watched)
+        self.views.append(self._cataloguer.view(view, query, columns))
         self._physical[name] = physical
+        self.spans[physical] = self.source.of(statement.original)
         if not statement.local:
             self.schema["outputs"].append(
                 {
@@ -174,7 +214,7 @@ class Compiler:
                     "case_sensitive": quoted,
                     "fields": fields,
                     "materialized": materialized,
-                    "properties": self._properties(statement),
+                    "properties": properties(statement, self.source),
                     "primary_key": None,
                 }
             )
@@ -222,9 +262,13 @@ class Compiler:
 
     def _parse(self, statement: Statement) -> exp.Expr:
         try:
-            return dialect.parse(statement, self.source.text)
+            tree = dialect.parse(statement, self.source.text)
         except ParseError as error:
             raise ProgramError(*self._syntax(error, statement), PARSE_ERROR) from error
+        words = tuple(token.text.upper() for token in statement.tokens[:2])
+        if isinstance(tree, exp.Command) and words in (("CREATE", "TABLE"), ("CREATE", "VIEW")):
+            raise ProgramError(NOT_UNDERSTOOD, self.source.of(statement.original), NOT_IMPLEMENTED)
+        return tree
 
     def _syntax(self, error: ParseError, statement: Statement) -> tuple[str, Span]:
         details = error.errors[0] if error.errors else {}
@@ -236,21 +280,6 @@ class Compiler:
             [start]
         )
 
-    def _localize(self, query: exp.Expr, statement: Statement) -> None:
-        try:
-            localize(query, self._lookup)
-        except Unreachable as error:
-            meta = error.node.meta
-            span = self.source.of(statement.original)
-            if "start" in meta:
-                span = self.source.span(meta["start"], meta["end"])
-            raise ProgramError(str(error), span) from error
-
-    def _lookup(self, name: str) -> str | None:
-        if name in self._failed:
-            raise Forgotten
-        return self._physical.get(name)
-
     def _name(self, target: exp.Expr) -> tuple[str, bool, str]:
         identifier = target.this
         name, quoted = exact(identifier), bool(identifier.args.get("quoted"))
@@ -260,29 +289,33 @@ class Compiler:
             span = self.source.span(identifier.meta["start"], identifier.meta["end"])
         if target.args.get("db"):
             raise ProgramError("Relations have no schema or catalogue", span)
+        if name.startswith("~"):
+            raise ProgramError("Names that begin with '~' belong to the engine: use another name", span)
         if name in self._physical:
             raise ProgramError(f"An object with name '{name}' already exists", span)
         if physical.lower() in (taken.lower() for taken in self._physical.values()):
             raise ProgramError(f"The name '{name}' is too close to that of another relation", span)
         return name, quoted, physical
 
-    def _check_connectors(self, statement: Statement, tree: exp.Create) -> None:
-        target = tree.find(exp.Table)
+    def _connect(self, statement: Statement, tree: exp.Create) -> None:
+        target, kind = tree.find(exp.Table), str(tree.kind)
+        if target is None:
+            return
+        name = exact(target.this)
+        stream = quote(name) if target.this.args.get("quoted") else name
         for pair in statement.properties:
-            if pair.key.text == "connectors":
-                problem = connectors.problem(target.name if target else "", pair.value.text)
-                if problem:
-                    raise ProgramError(problem, self.source.of([pair.value]), CONNECTOR_ERROR)
-
-    def _properties(self, statement: Statement) -> dict[str, Any]:
-        return {
-            pair.key.text: {
-                "value": pair.value.text,
-                "key_position": _position(self.source.of([pair.key])),
-                "value_position": _position(self.source.of([pair.value])),
-            }
-            for pair in statement.properties
-        }
+            if pair.key.text != "connectors":
+                continue
+            try:
+                materialized = statement.materialized or truthy(statement, "materialized")
+                output = kind == "VIEW"
+                endpoints = connectors.read(
+                    name, stream, pair.value.text, output=output, materialized=materialized
+                )
+            except ConnectorProblem as problem:
+                span = self.source.of([pair.value])
+                raise ProgramError(str(problem), span, CONNECTOR_ERROR) from problem
+            self.connectors[kind] |= endpoints
 
     def _report(self, error: ProgramError) -> None:
         self.messages.append(Message.of(error))
@@ -299,26 +332,11 @@ class Compiler:
         return self.source.span(last, last)
 
 
-def _truthy(statement: Statement, key: str) -> bool:
-    return any(pair.key.text == key and pair.value.text.lower() == "true" for pair in statement.properties)
-
-
-def _position(span: Span) -> dict[str, int]:
-    return {
-        "start_line_number": span.start_line,
-        "start_column": span.start_column,
-        "end_line_number": span.end_line,
-        "end_column": span.end_column,
-    }
-
-
-def _quoted_names(query: exp.Expr) -> set[str]:
-    names = set()
-    for selected in query.selects if isinstance(query, exp.Query) else ():
-        identifier = selected.args.get("alias") or selected.this
-        if isinstance(identifier, exp.Identifier) and identifier.args.get("quoted"):
-            names.add(identifier.name)
-    return names
+def _has_connectors(statement: Statement) -> bool:
+    return any(
+        pair.key.text == "connectors" and pair.value.text.strip() not in ("", "[]")
+        for pair in statement.properties
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -7,15 +7,20 @@ from typing import Any
 
 from sqlglot import exp
 
-from sluicegate.engine import columntypes
+from sluicegate.engine import columntypes, grammar
 from sluicegate.engine.binding import Binder
-from sluicegate.engine.columntypes import Resolve, UnknownType, quote
-from sluicegate.engine.dialect import Lateness, Source, Span, Statement, Watermark
+from sluicegate.engine.columntypes import Resolve, UnknownType
+from sluicegate.engine.dialect import Source, Span, Statement
+from sluicegate.engine.identifiers import quote
+from sluicegate.engine.lateness import lateness
 from sluicegate.engine.messages import NOT_IMPLEMENTED, Message, ProgramError
-from sluicegate.engine.plan import Column
+from sluicegate.engine.plan import Column, Lateness
 from sluicegate.engine.relations import exact, localize
+from sluicegate.engine.typed import Rewriter
 
 CONSTANT_FUNCTIONS = (exp.Cast, exp.TryCast, exp.Array, exp.ParseJSON, exp.Unhex, exp.Map, exp.Struct)
+METADATA = "~metadata"
+METADATA_CALL = "CONNECTOR_METADATA"
 NOTE = "{word} is kept in the schema and has no effect in the built-in engine"
 
 
@@ -27,6 +32,7 @@ class Declared:
     fields: list[dict[str, Any]] = field(default_factory=list)
     primary_key: list[str] = field(default_factory=list)
     warnings: list[Message] = field(default_factory=list)
+    lateness: list[Lateness] = field(default_factory=list)
 
 
 @dataclass
@@ -47,8 +53,8 @@ class TableReader:
         self._resolve = resolve
         self._whole = source.of(statement.original)
 
-    def read(self, schema: exp.Schema) -> Declared:
-        """Return the table's columns and keys; raises ProgramError."""
+    def read(self, schema: exp.Schema, physical: str) -> Declared:
+        """Return the columns and keys of the table, by its name in DuckDB; raises ProgramError."""
         declared = Declared()
         definitions = [part for part in schema.expressions if isinstance(part, exp.ColumnDef)]
         for part in schema.expressions:
@@ -57,7 +63,18 @@ class TableReader:
         for definition in definitions:
             self._column(definition, declared)
         self._check_key(declared)
+        self._check_lateness(physical, declared)
         return declared
+
+    def _check_lateness(self, physical: str, declared: Declared) -> None:
+        """Make the statements of each column with LATENESS; its bound is what can be subtracted from it."""
+        for column, described in zip(declared.columns, declared.fields, strict=True):
+            bound = described["lateness"]
+            if bound is None:
+                continue
+            probe = f"SELECT CAST(NULL AS {column.type}) - {bound} < CAST(NULL AS {column.type})"
+            self._binder.execute(probe, self._whole)
+            declared.lateness.append(lateness(physical, column.name, column.type, bound))
 
     def place(self, node: exp.Expr | None) -> Span:
         """Return where a node stands, the whole statement where nothing is known."""
@@ -97,8 +114,9 @@ class TableReader:
         except UnknownType as error:
             raise ProgramError(str(error), self.place(definition)) from error
         default = constraints.default
+        computed = None if default is None else self._computed(default, word)
         value = None if default is None else self._value(default, word, reading)
-        declared.columns.append(Column(name, quoted, word, reading, nullable, value))
+        declared.columns.append(Column(name, quoted, word, reading, nullable, value, computed))
         declared.fields.append(
             {
                 "name": name,
@@ -120,7 +138,8 @@ class TableReader:
 
     def _constraints(self, definition: exp.ColumnDef, declared: Declared) -> _Constraints:
         read = _Constraints()
-        for constraint in definition.args.get("constraints") or []:
+        written = [part for part in definition.args.get("constraints") or [] if not _is_hint(part)]
+        for constraint in written:
             kind = constraint.kind
             if isinstance(kind, exp.NotNullColumnConstraint):
                 read.nullable = bool(kind.args.get("allow_null"))
@@ -128,16 +147,34 @@ class TableReader:
                 read.key = True
             elif isinstance(kind, exp.DefaultColumnConstraint):
                 read.default = kind.this
-            elif isinstance(kind, Lateness | Watermark):
-                word = type(kind).__name__.upper()
-                read.notes[word] = kind.this.sql(dialect="duckdb")
-                self._note(word, definition, declared)
+            elif isinstance(kind, grammar.Lateness):
+                read.notes["LATENESS"] = kind.this.sql(dialect="duckdb")
+            elif isinstance(kind, grammar.Watermark):
+                read.notes["WATERMARK"] = kind.this.sql(dialect="duckdb")
+                self._note("WATERMARK", definition, declared)
             elif isinstance(kind, exp.Reference | exp.ForeignKey):
                 self._note("FOREIGN KEY", definition, declared)
             else:
                 text = f"'{constraint.sql()}' is not supported on a column"
                 raise ProgramError(text, self.place(definition), NOT_IMPLEMENTED)
         return read
+
+    def _computed(self, default: exp.Expr, word: str) -> str | None:
+        """Take the connector's metadata out of a default, so that what is left is its value without any."""
+        calls = [call for call in default.find_all(exp.Anonymous) if call.name.upper() == METADATA_CALL]
+        if not calls:
+            return None
+        whole = exp.Select(expressions=[default.copy()])
+        for call in list(whole.find_all(exp.Anonymous)):
+            if call.name.upper() == METADATA_CALL:
+                call.replace(exp.column(METADATA, quoted=True))
+        source = exp.Select(expressions=[exp.alias_(exp.cast(exp.null(), "JSON"), METADATA, quoted=True)])
+        whole.set("from_", exp.From(this=exp.Subquery(this=source)))
+        Rewriter(self._binder.type_of, self._resolve).rewrite(whole)
+        for call in calls:
+            call.replace(exp.cast(exp.null(), "JSON"))
+        expression = whole.args["expressions"][0].sql(dialect="duckdb", identify=True)
+        return f"CAST({expression} AS {word})"
 
     def _value(self, default: exp.Expr, word: str, reading: str) -> Any:
         """Work out a constant default, as the JSON value that stands for it."""
@@ -175,6 +212,36 @@ def create_table(physical: str, declared: Declared) -> str:
         for column in declared.columns
     )
     return f"CREATE TABLE IF NOT EXISTS {quote(physical)} ({', '.join(columns)})"
+
+
+def properties(statement: Statement, source: Source) -> dict[str, Any]:
+    """Return what a statement's WITH clause says, with the places of keys and values."""
+    return {
+        pair.key.text: {
+            "value": pair.value.text,
+            "key_position": _position(source.of([pair.key])),
+            "value_position": _position(source.of([pair.value])),
+        }
+        for pair in statement.properties
+    }
+
+
+def truthy(statement: Statement, key: str) -> bool:
+    """Tell whether a statement's WITH clause sets a key to true."""
+    return any(pair.key.text == key and pair.value.text.lower() == "true" for pair in statement.properties)
+
+
+def _position(span: Span) -> dict[str, int]:
+    return {
+        "start_line_number": span.start_line,
+        "start_column": span.start_column,
+        "end_line_number": span.end_line,
+        "end_column": span.end_column,
+    }
+
+
+def _is_hint(constraint: exp.ColumnConstraint) -> bool:
+    return isinstance(constraint.kind, grammar.Interned)
 
 
 def _identifiers(key: exp.PrimaryKey) -> Iterator[exp.Expr]:

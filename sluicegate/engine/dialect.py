@@ -8,79 +8,15 @@ import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from sqlglot import exp
-from sqlglot.dialects.dialect import build_default_decimal_type
-from sqlglot.dialects.duckdb import DuckDB
-from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
+
+from sluicegate.engine import syntax
+from sluicegate.engine.grammar import Dialect
 
 # A statement that sqlglot does not know is refused with a message of ours; its own warning says nothing more.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
-
-UNIT_LITERALS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
-
-
-class Lateness(exp.Expression, exp.ColumnConstraintKind):
-    """`LATENESS expression` on a column."""
-
-
-class Watermark(exp.Expression, exp.ColumnConstraintKind):
-    """`WATERMARK expression` on a column."""
-
-
-def _is_unit(node: Any) -> bool:
-    return isinstance(node, exp.Column | exp.Var) and node.name.upper() in UNIT_LITERALS
-
-
-def _date_diff(args: list[Any]) -> exp.Expr:
-    if len(args) == 3 and _is_unit(args[0]):
-        return exp.Anonymous(this="date_diff", expressions=[exp.Literal.string(args[0].name), *args[1:]])
-    return exp.Anonymous(this="timestampdiff", expressions=args)
-
-
-def _date_trunc(args: list[Any]) -> exp.Expr:
-    if len(args) == 2 and _is_unit(args[1]):
-        args = [exp.Literal.string(args[1].name), args[0]]
-    return exp.Anonymous(this="date_trunc", expressions=args)
-
-
-class _Parser(DuckDBParser):
-    FUNCTIONS: ClassVar = {
-        **DuckDBParser.FUNCTIONS,
-        "TIMESTAMPDIFF": _date_diff,
-        "DATE_TRUNC": _date_trunc,
-        "TIMESTAMP_TRUNC": _date_trunc,
-    }
-    # A DECIMAL without digits is the widest, without a fraction.
-    TYPE_CONVERTERS: ClassVar = {
-        exp.DataType.Type.DECIMAL: build_default_decimal_type(precision=38, scale=0),
-    }
-    CONSTRAINT_PARSERS: ClassVar = {
-        **DuckDBParser.CONSTRAINT_PARSERS,
-        "LATENESS": lambda self: self.expression(Lateness(this=self._parse_bitwise())),
-        "WATERMARK": lambda self: self.expression(Watermark(this=self._parse_bitwise())),
-    }
-
-
-class Dialect(DuckDB):
-    """DuckDB's grammar, with types that keep their lengths and FLOAT of double precision."""
-
-    class Tokenizer(DuckDB.Tokenizer):
-        """The tokens of the dialect."""
-
-        HEX_STRINGS: ClassVar = [("x'", "'"), ("X'", "'")]
-        KEYWORDS: ClassVar = {
-            **DuckDB.Tokenizer.KEYWORDS,
-            "CHAR": TokenType.CHAR,
-            "FLOAT": TokenType.DOUBLE,
-            "MAP": TokenType.MAP,
-            "VARCHAR": TokenType.VARCHAR,
-            "VARIANT": TokenType.VARIANT,
-        }
-
-    Parser = _Parser
 
 
 @dataclass(frozen=True)
@@ -110,6 +46,12 @@ class Source:
     def _place(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._starts, offset, hi=len(self.lines)) - 1
         return line + 1, offset - self._starts[line] + 1
+
+    def within(self, span: Span) -> str:
+        """Return the text of a range."""
+        start = self._starts[span.start_line - 1] + span.start_column - 1
+        end = self._starts[span.end_line - 1] + span.end_column
+        return self.text[start:end]
 
     def of(self, tokens: Sequence[Token]) -> Span:
         """Return the range from the first to the last token."""
@@ -152,14 +94,9 @@ def statements(text: str) -> Iterator[Statement]:
 
 
 def parse(statement: Statement, text: str) -> exp.Expr:
-    """Parse one statement; raises sqlglot's ParseError."""
-    tree = Dialect().parser().parse(_suffix_arrays(statement.tokens), text)[0]
-    return tree if tree is not None else exp.Command(this="")
-
-
-def replaced(token: Token, kind: TokenType, text: str) -> Token:
-    """Return another token in the place of one."""
-    return Token(kind, text, line=token.line, col=token.col, start=token.start, end=token.end)
+    """Parse one statement into DuckDB's words; raises sqlglot's ParseError."""
+    tree = Dialect().parser().parse(syntax.tokens(statement.tokens), text)[0]
+    return syntax.rewrite(tree) if tree is not None else exp.Command(this="")
 
 
 def _statement(tokens: list[Token]) -> Statement:
@@ -194,17 +131,3 @@ def _read_properties(tokens: list[Token], at: int) -> tuple[int | None, list[Pro
         if tokens[at - 1].token_type is TokenType.R_PAREN:
             return at, properties
     return None, []
-
-
-def _suffix_arrays(tokens: list[Token]) -> list[Token]:
-    """Write the type `T ARRAY` as `T[]`, which nests; `ARRAY[…]` and `ARRAY(…)` are expressions."""
-    rewritten: list[Token] = []
-    for index, token in enumerate(tokens):
-        following = tokens[index + 1].token_type if index + 1 < len(tokens) else None
-        expression = following in (TokenType.L_BRACKET, TokenType.L_PAREN, TokenType.LT)
-        if token.token_type is TokenType.ARRAY and not expression and index:
-            rewritten.append(replaced(token, TokenType.L_BRACKET, "["))
-            rewritten.append(replaced(token, TokenType.R_BRACKET, "]"))
-        else:
-            rewritten.append(token)
-    return rewritten

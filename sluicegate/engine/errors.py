@@ -8,7 +8,7 @@ A body that the contract has as plain text is `PlainError`, which has no code.
 
 from typing import Any
 
-from sluicegate.engine import redaction
+from sluicegate.engine import failures, redaction
 
 
 class EngineError(Exception):
@@ -57,6 +57,22 @@ def initialization_failed(inner: EngineError) -> EngineError:
     return EngineError(500, "InitializationError", message, {"error": inner.body()})
 
 
+def worker_panic(cause: Exception, view: str | None = None) -> EngineError:
+    """Return what a pipeline says that has ended because a step failed, with the view that it failed in."""
+    reason = failures.reason(cause)
+    where = f" while view '{view}' was computed" if view is not None else ""
+    message = f"The step failed{where}, and nothing of it is kept: {reason}"
+    details = {"panics": [{"worker": 0, "view": view, "message": reason}]}
+    return EngineError(500, "RuntimeError.WorkerPanic", message, details)
+
+
+def outdated(view: str) -> EngineError:
+    """Return the refusal to follow a view of a plan that is older than the upkeep of views."""
+    message = f"The changes of '{view}' are not known: its program was compiled by an earlier release; "
+    message += "compile it again"
+    return EngineError(400, "NotSupported", message, {"view": view})
+
+
 def invalid_transition(action: str, status: str) -> EngineError:
     """Return the refusal of an action in the current desired status."""
     message = f"Cannot {action} a pipeline whose desired status is {status}"
@@ -71,14 +87,14 @@ def query_failed(reason: str) -> EngineError:
 class ParseFailure(EngineError):
     """Some records of a request cannot be read; the others have been ingested."""
 
-    SHOWN = 1000
+    LISTED = 10
+    """Errors that the message repeats."""
 
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        shown = errors[: self.SHOWN]
-        listed = "\n".join(error["description"] for error in shown[:10])
+    def __init__(self, count: int, errors: list[dict[str, Any]]) -> None:
+        listed = "\n".join(error["description"] for error in errors[: self.LISTED])
         super().__init__(
             400,
             "ParseErrors",
-            f"Errors parsing input data ({len(errors)} errors):\n{listed}",
-            {"num_errors": len(errors), "errors": shown},
+            f"Errors parsing input data ({count} errors):\n{listed}",
+            {"num_errors": count, "errors": errors},
         )

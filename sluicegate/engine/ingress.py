@@ -3,59 +3,56 @@
 import asyncio
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from sluicegate.engine import plan, records
+from sluicegate.engine import plan
 from sluicegate.engine.connection import unless_disconnected
 from sluicegate.engine.errors import EngineError, ParseFailure, PlainError
 from sluicegate.engine.metrics import Endpoint
 from sluicegate.engine.parameters import flag, required
 from sluicegate.engine.pipeline import Pipeline
 from sluicegate.engine.plan import Table
-from sluicegate.engine.records import Format
+from sluicegate.engine.steps import Arrival
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from sluicegate.engine.batch import Batch
+    from sluicegate.engine.formats.config import InputFormat
 
 LARGEST = 64 << 20
-"""Bytes of one request: parsed, they take some ten times as much memory."""
+"""Bytes of one request."""
+SETTINGS = {"json": ("update_format", "json_flavor", "lines"), "raw": ("mode", "column_name")}
+"""Query parameters that configure a format; CSV always takes its defaults (contract §9.7)."""
 
 
 async def push(pipeline: Pipeline, request: Request) -> dict[str, Any]:
     """Ingest one request; returns its completion token."""
-    force, reading = flag(request, "force"), _format(request)
+    force = flag(request, "force")
     pipeline.check_ready()
-    endpoint, table = _endpoint(pipeline, request.path_params["table"], reading)
+    endpoint, table, reading = _endpoint(pipeline, request)
     body = await _body(request)
-    if not force:
+    if not force and pipeline.state != "Running":
         await unless_disconnected(request, pipeline.running())
-    metrics = pipeline.metrics
-    metrics.buffered_bytes += len(body)
-    try:
-        parsed = await _parsed(body, table, reading)
-        pandas = reading.flavor == "pandas"
-        loaded = await pipeline.write(lambda loader: loader.load(table, parsed.changes, pandas=pandas))
-    finally:
-        metrics.buffered_bytes -= len(body)
-    metrics.step(loaded.records)
-    metrics.input_bytes += len(body)
-    endpoint.total_bytes += len(body)
-    endpoint.total_records += loaded.records
-    endpoint.completions += 1
-    errors = sorted(parsed.errors + loaded.errors, key=lambda error: int(error["event_number"]))
-    if errors:
-        endpoint.complain(errors)
-        raise ParseFailure(errors)
-    return {"token": _token(pipeline, endpoint)}
+    if not endpoint.has_room:
+        await unless_disconnected(request, pipeline.steps.room(endpoint))
+    batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading)
+    taken = await pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body)))
+    if taken.errors.count:
+        raise ParseFailure(taken.errors.count, taken.errors.in_order())
+    return {"token": token(pipeline, endpoint, taken.step)}
 
 
 def completion(pipeline: Pipeline, request: Request) -> dict[str, Any]:
-    """Tell whether what a token stands for has been processed: committed is processed."""
+    """Tell whether what a token stands for has been processed: committed, and delivered to all who listen."""
     pipeline.check_ready()
-    token = required(request, "token")
+    given = required(request, "token")
     try:
-        padded = token + "=" * (-len(token) % 4)
+        padded = given + "=" * (-len(given) % 4)
         raw = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        incarnation, number, _ = str(raw["u"]), int(raw["e"]), int(raw["c"])
+        incarnation, number, step = str(raw["u"]), int(raw["e"]), int(raw["c"])
     except (ValueError, TypeError, KeyError) as error:
         reason = f"invalid completion token: {error}"
         raise EngineError(400, "InvalidParam", reason, {"error": reason}) from error
@@ -65,30 +62,28 @@ def completion(pipeline: Pipeline, request: Request) -> dict[str, Any]:
     if number >= len(pipeline.metrics.endpoints):
         message = "The completion token names an endpoint that does not exist"
         raise EngineError(410, "UnknownEndpointInCompletionToken", message)
-    return {"status": "complete", "step": pipeline.metrics.steps}
+    metrics, settled = pipeline.metrics, pipeline.steps.settled
+    if settled or metrics.completed_steps >= step:
+        return {"status": "complete", "step": min(step, metrics.completed_steps)}
+    return {"status": "inprogress", "step": step if metrics.steps >= step else None}
 
 
-def _format(request: Request) -> Format:
-    given = request.query_params
-    reading = Format(name=given.get("format", "csv"))
-    array = flag(request, "array")
-    if reading.name == "json":
-        update_format, flavor = (
-            given.get("update_format", "insert_delete"),
-            given.get("json_flavor", "default"),
-        )
-        reading = Format("json", array, update_format, flavor)
-    return reading
+def _endpoint(pipeline: Pipeline, request: Request) -> "tuple[Endpoint, Table, InputFormat]":
+    from sluicegate.engine.formats import config
 
-
-def _endpoint(pipeline: Pipeline, path: str, reading: Format) -> tuple[Endpoint, Table]:
+    path = request.path_params["table"]
     name = path[1:-1] if len(path) > 1 and path[0] == path[-1] == '"' else path
     table = plan.find(pipeline.plan.tables, name)
     if not isinstance(table, Table):
         details = {"endpoint_name": f"{name}.api-ingress", "stream_name": name}
         raise EngineError(404, "ConfigError.UnknownInputStream", f"Table '{name}' does not exist", details)
-    records.check(reading)
-    return pipeline.metrics.endpoint(table.name, reading), table
+    written_as = request.query_params.get("format", "csv")
+    settings = {
+        key: request.query_params[key] for key in SETTINGS.get(written_as, ()) if key in request.query_params
+    }
+    array = {"array": flag(request, "array")} if written_as == "json" else {}
+    reading = config.reading(f"{table.name}.api-ingress", written_as, settings | array, table)
+    return pipeline.metrics.endpoint(table.name, reading), table, reading
 
 
 async def _body(request: Request) -> bytes:
@@ -101,11 +96,16 @@ async def _body(request: Request) -> bytes:
     return b"".join(pieces)
 
 
-async def _parsed(body: bytes, table: Table, reading: Format) -> records.Parsed:
-    return await asyncio.to_thread(records.read, body, table, reading)
+def _read(cursor: "DuckDBPyConnection", body: bytes, table: Table, reading: "InputFormat") -> "Batch":
+    """Read a body in a thread; pyarrow is imported here, with the first input."""
+    from sluicegate.engine.formats.reading import read
+
+    with cursor:
+        return read(body, table, reading, cursor)
 
 
-def _token(pipeline: Pipeline, endpoint: Endpoint) -> str:
-    raw = {"u": str(pipeline.metrics.incarnation), "e": endpoint.number, "c": endpoint.completions}
+def token(pipeline: Pipeline, endpoint: Endpoint, step: int) -> str:
+    """Return a token that stands for all steps up to one."""
+    raw = {"u": str(pipeline.metrics.incarnation), "e": endpoint.number, "c": step}
     text = json.dumps(raw, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")

@@ -14,22 +14,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from sluicegate.engine import errors, origin
+from sluicegate.engine.clock import Clock
 from sluicegate.engine.errors import EngineError
+from sluicegate.engine.limits import Limits
 from sluicegate.engine.metrics import Metrics
+from sluicegate.engine.observing.memory import Pressure
+from sluicegate.engine.observing.sampling import Sampling
+from sluicegate.engine.observing.series import Series
+from sluicegate.engine.observing.stats import Account
 from sluicegate.engine.plan import Plan
+from sluicegate.engine.steps import Steps
 from sluicegate.engine.storage import Checkpoint, Storage, StorageError
+from sluicegate.engine.streams import Streams
+from sluicegate.engine.transactions import Transactions
+from sluicegate.engine.workers import Workers
 from sluicegate.protocol import EngineConfig, RuntimeState
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from sluicegate.engine.connecting.all import Connectors
     from sluicegate.engine.database import Database
-    from sluicegate.engine.loading import Loader
-
-T = TypeVar("T")
 
 ALLOWED_AT_START = {
     # What was desired when an earlier deployment ended: what this one may begin with.
@@ -65,8 +73,8 @@ class Deployment:
 class Interruptible(Protocol):
     """A query that can be told to stop."""
 
-    def interrupt(self) -> None:
-        """Stop."""
+    def interrupt(self, reason: str = ...) -> None:
+        """Stop, and say why."""
 
 
 class Pipeline:
@@ -82,25 +90,44 @@ class Pipeline:
         self.checkpoints: list[Checkpoint] = []
         self.metrics = Metrics(uuid.uuid4())
         self.queries: set[Interruptible] = set()
-        self._writing = asyncio.Lock()
+        self.streams = Streams()
+        self.limits = Limits.of(deployment.config.runtime_config)
+        self.workers = Workers(self.limits.at_once)
+        self.steps = Steps(self.metrics, self.check_ready, self._panic, self._made_room)
+        self.transactions = Transactions(self.steps, self.metrics, self._suspend_if_wanted)
         self.announce = announce
         self._database: Database | None = None
         self.failure: EngineError | None = None
         self._moved = asyncio.Event()
         self._suspending: asyncio.Task[None] | None = None
+        self.clock = Clock(deployment.config.runtime_config)
+        self._ticking: asyncio.Task[None] | None = None
+        self.pressure = Pressure(deployment.config.runtime_config)
+        self.series = Series(lambda: self.metrics.records, self._bytes_stored, self.pressure)
+        self.account = Account(self.metrics, self.series, self.pressure)
+        self.sampling = Sampling()
+        self.steps.after_each(self.series.touch)
+        self.connectors: Connectors | None = None
+        """None where the program has none: their code takes its time to load."""
 
     def cursor(self) -> "DuckDBPyConnection":
         """Return a connection for one query; raises the error that says why there is none."""
+        if self._suspending is not None:
+            raise errors.suspended()
         return self._open_database().cursor()
 
-    async def write(self, work: Callable[["Loader"], T]) -> T:
-        """Do one piece of writing in a thread, after those before it; it is finished even if nobody waits."""
+    def _bytes_stored(self) -> int:
+        return 0 if self.storage is None else self.storage.bytes_used()
 
-        async def locked() -> T:
-            async with self._writing:
-                return await asyncio.to_thread(work, self._open_database().loader)
-
-        return await asyncio.shield(asyncio.create_task(locked()))
+    def _made_room(self, error: Exception) -> bool:
+        """End all queries where a step lacked memory: it is undone, may be repeated, and comes first."""
+        causes = (error, error.__cause__)
+        lacked = any(type(cause).__name__ == "OutOfMemoryException" for cause in causes) and bool(
+            self.queries
+        )
+        for query in tuple(self.queries) if lacked else ():
+            query.interrupt("the pipeline needs the memory for its input")
+        return lacked
 
     def _open_database(self) -> "Database":
         self.check_ready()
@@ -142,8 +169,35 @@ class Pipeline:
             self._fail_to_start(error)
         else:
             if self.phase is Phase.STARTING:
+                if self._database is not None:
+                    self.steps.open(self._database.writer)
                 self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
+                if self._database is not None:
+                    await self._start_connectors()
                 self._suspend_if_wanted()
+                if self.plan.reads_now and not self.clock.driven:
+                    self._ticking = asyncio.create_task(self._tick())
+
+    async def advance_clock(self, body: bytes) -> int:
+        """Set the time of NOW() forth and have the views see it; returns the time."""
+        self.check_ready()
+        now = self.clock.advance(body, reads_now=self.plan.reads_now)
+        await self.steps.tick()
+        return now
+
+    async def start_transaction(self) -> int:
+        """Begin a transaction; returns its number."""
+        self.check_ready()
+        if self.desired == "Suspended":
+            raise errors.suspended()
+        return await self.transactions.start()
+
+    async def _tick(self) -> None:
+        """Let views that read the clock follow it, without any input."""
+        while self.phase is Phase.READY:
+            if self.state == "Running" and self._suspending is None:
+                await self.steps.tick()
+            await asyncio.sleep(self.clock.until_next)
 
     def resume(self) -> str:
         """Take input."""
@@ -180,9 +234,15 @@ class Pipeline:
         terminating = self.phase
         self.phase = Phase.TERMINATING
         self._signal()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self.series.close()
+        self.sampling.close()
         for query in self.queries:
             query.interrupt()
-        async with self._writing:
+        await self._stop_connectors()
+        await self.streams.close(errors.terminating())
+        async with self.steps.still():
             if self._database is not None and terminating is Phase.READY and self._suspending is None:
                 await asyncio.to_thread(self._database.close)
 
@@ -206,6 +266,9 @@ class Pipeline:
     def _signal(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
+        self.steps.signal()
+        if self.connectors is not None:
+            self.connectors.look()
 
     def _remember(self) -> None:
         if self.storage is not None:
@@ -233,8 +296,15 @@ class Pipeline:
             inner = EngineError(500, code, str(error))
         self._fail(errors.initialization_failed(inner))
 
+    def _panic(self, error: Exception) -> EngineError:
+        """End a pipeline whose step has failed; return how it says so."""
+        failure = error if isinstance(error, EngineError) else errors.worker_panic(error)
+        self._fail(failure)
+        return failure
+
     def _fail(self, failure: EngineError) -> None:
         self.failure = failure
+        self.streams.end()
         self._enter(Phase.FAILED)
 
     # Opening, in a thread of its own: DuckDB is imported here, while the server already answers.
@@ -287,9 +357,26 @@ class Pipeline:
             if not live.exists() and self.checkpoints:
                 self._restore(self.storage, self.checkpoints[0])
         database = Database.open(live, temp, self.deployment.config.runtime_config)
-        database.prepare(self.plan)
-        self.metrics.steps, self.metrics.records = database.progress()
+        database.prepare(self.plan, self.clock)
+        self._make_connectors(database)
         self._database = database
+
+    def _make_connectors(self, database: "Database") -> None:
+        if not self.plan.input_connectors and not self.plan.output_connectors:
+            return
+        from sluicegate.engine.connecting.all import Connectors
+
+        connectors = Connectors(self.steps, self.metrics, lambda: self.desired == "Running", self.cursor)
+        connectors.make(self.plan, self.deployment.config, database.cursor)
+        self.connectors = connectors
+
+    async def _start_connectors(self) -> None:
+        if self.connectors is not None:
+            await self.connectors.start()
+
+    async def _stop_connectors(self) -> None:
+        if self.connectors is not None:
+            await self.connectors.stop()
 
     def _restore(self, storage: Storage, checkpoint: Checkpoint) -> None:
         if checkpoint.plan_digest != self.plan.digest():
@@ -299,13 +386,18 @@ class Pipeline:
     # Suspending
 
     def _suspend_if_wanted(self) -> None:
-        if self.desired == "Suspended" and self.phase is Phase.READY and self._suspending is None:
+        ready = self.phase is Phase.READY and not self.metrics.transaction.is_open
+        if self.desired == "Suspended" and ready and self._suspending is None:
             self.announce("suspending")
             self._suspending = asyncio.create_task(self._suspend())
 
     async def _suspend(self) -> None:
+        for query in tuple(self.queries):  # a checkpoint waits for all snapshots to end
+            query.interrupt("the pipeline is being suspended")
         try:
-            async with self._writing:
+            await self._stop_connectors()
+            await self.streams.close(errors.suspended())
+            async with self.steps.still():
                 checkpoint = await asyncio.to_thread(self._checkpoint)
         except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
             details = {"error": str(error)}
@@ -320,7 +412,7 @@ class Pipeline:
         if self.storage is None or self._database is None:
             raise StorageError("it has no storage to keep a checkpoint in")
         storage, live = self.storage, self.storage.live(self._live_of)
-        steps, records = self._database.progress()
+        steps, records = self._database.writer.progress()
         self._database.checkpoint_and_close()
         checkpoint = storage.save(
             live,

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from sluicegate.engine import stretch
+from sluicegate.engine.allowed import TABLE_FUNCTIONS as TABLE_FUNCTION_NAMES
+
 TABLE_FUNCTIONS = (exp.Unnest, exp.Explode, exp.GenerateSeries, exp.ExplodingGenerateSeries)
-TABLE_FUNCTION_NAMES = {"unnest", "range", "generate_series"}
-"""Of DuckDB's table functions those that read nothing but their arguments."""
 SOURCES = (exp.Table, exp.Subquery, exp.Values, exp.Lateral, *TABLE_FUNCTIONS)
 """What may follow FROM, JOIN or a comma."""
 QUERIES = (exp.Query, exp.Values)
@@ -60,6 +61,7 @@ def localize(query: exp.Expr, physical: Physical) -> None:
         qualifier = column.args.get("table")
         if qualifier is not None and qualifier.name in renamed:
             qualifier.set("this", renamed[qualifier.name])
+    stretch.bound(query)
 
 
 def name_columns(query: exp.Expr, name: Callable[[int, exp.Expr], str]) -> None:
@@ -73,6 +75,16 @@ def name_columns(query: exp.Expr, name: Callable[[int, exp.Expr], str]) -> None:
         if not isinstance(selected, exp.Alias | exp.Aliases | exp.Column) and not selected.is_star:
             alias = exp.Identifier(this=name(index, selected), quoted=True)
             selected.replace(exp.Alias(this=selected.copy(), alias=alias))
+
+
+def quoted_names(query: exp.Expr) -> set[str]:
+    """Return the names of a query's columns that are written in quotes."""
+    names = set()
+    for selected in query.selects if isinstance(query, exp.Query) else ():
+        identifier = selected.args.get("alias") or selected.this
+        if isinstance(identifier, exp.Identifier) and identifier.args.get("quoted"):
+            names.add(identifier.name)
+    return names
 
 
 def _check_sources(query: exp.Expr) -> None:

@@ -1,16 +1,14 @@
 """The process: binds a port, answers at once, opens the pipeline behind, and ends when told to."""
 
 import asyncio
-import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from sluicegate.engine import redaction
+from sluicegate.engine import limits, redaction
 from sluicegate.engine.pipeline import Deployment, Pipeline
 from sluicegate.protocol import PORT_FILE, EngineConfig
 
@@ -18,8 +16,6 @@ BACKLOG = 128
 """Connections that wait in the kernel: the first ones come before Python is ready to accept."""
 KEEP_ALIVE = 75
 """Seconds an idle connection is kept, longer than clients pool theirs: fewer requests meet a closing one."""
-DRAIN = 1
-"""Seconds that requests in flight get at the end."""
 
 
 GARBAGE = (50_000, 20, 20)
@@ -50,6 +46,8 @@ def run(options: Options) -> int:
         options.silent_bootstrap,
         options.concurrent_bootstrap,
     )
+    limits.tune()
+    limits.confine(deployment.config.runtime_config)
     gc.set_threshold(*GARBAGE)
     listener = _listen(options.bind_address)
     asyncio.run(_serve(deployment, listener))
@@ -77,32 +75,27 @@ async def _serve(deployment: Deployment, listener: socket.socket) -> None:
     # Imported while the database is already being opened in its thread.
     import uvicorn
 
+    from sluicegate.engine import serving
     from sluicegate.engine.app import create_app
 
-    class Server(uvicorn.Server):
-        """A server that leaves signals to us: its own handler would end the process by the signal."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    server = Server(
+    server = serving.Server(
         uvicorn.Config(
             create_app(pipeline),
             http="h11",
-            ws="none",
+            ws_max_size=2 << 20,
+            ws=serving.WebSocket,
             lifespan="off",
             loop="asyncio",
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=DRAIN,
         )
     )
 
     def stop() -> None:
-        server.should_exit = True
+        server.end()
         closing.append(asyncio.create_task(pipeline.close()))
 
     closing: list[asyncio.Task[None]] = []

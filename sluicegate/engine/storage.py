@@ -143,9 +143,10 @@ class Storage:
     def bytes_used(self) -> int:
         """Return how much the folder holds."""
         total = 0
-        for entry in self.path.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # DuckDB's own files come and go
-                total += entry.stat().st_size if entry.is_file() else 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # DuckDB's own files come and go
+                    total += os.stat(os.path.join(folder, name), follow_symlinks=False).st_size
         return total
 
     def _data(self, uuid: str) -> Path:

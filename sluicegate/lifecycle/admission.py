@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import limits, restarts, schedules
+from sluicegate.lifecycle import limits, refusals, restarts, schedules
 from sluicegate.lifecycle.commands import (
     Activate,
     Approve,
@@ -77,7 +77,7 @@ def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
     """Rows 2 and 5 to 11 of contract §2.1, in their order."""
     _check_bootstrap(triple)
     if not p.start_wanted and p.resources_status is not ResourcesStatus.STOPPED:
-        raise errors.IllegalPipelineAction(
+        raise refusals.IllegalPipelineAction(
             status=p.resources_status.value,
             current_desired_status=p.resources_desired.value,
             new_desired_status=ResourcesDesired.PROVISIONED.value,
@@ -86,12 +86,12 @@ def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
     initial, bootstrap = p.deployment_initial, p.bootstrap
     standby = verb.initial is Initial.STANDBY
     rows: tuple[tuple[bool, type[Refusal]], ...] = (
-        (p.deployment_error is not None and not verb.dismiss_error, errors.CannotStartWithUndismissedError),
-        (p.storage_status is StorageStatus.CLEARING, errors.CannotStartWhileClearingStorage),
-        (p.program_status.failed, errors.CannotStartWithCompilationError),
-        (initial not in (None, verb.initial), errors.InitialImmutableUnlessStopped),
-        (bootstrap not in (None, triple), errors.BootstrapPolicyImmutableUnlessStopped),
-        (standby and not config.allows_standby(p.runtime_config), errors.InitialStandbyNotAllowed),
+        (p.deployment_error is not None and not verb.dismiss_error, refusals.CannotStartWithUndismissedError),
+        (p.storage_status is StorageStatus.CLEARING, refusals.CannotStartWhileClearingStorage),
+        (p.program_status.failed, refusals.CannotStartWithCompilationError),
+        (initial not in (None, verb.initial), refusals.InitialImmutableUnlessStopped),
+        (bootstrap not in (None, triple), refusals.BootstrapPolicyImmutableUnlessStopped),
+        (standby and not config.allows_standby(p.runtime_config), refusals.InitialStandbyNotAllowed),
     )
     for forbidden, refusal in rows:
         if forbidden:
@@ -101,7 +101,7 @@ def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
 def _check_bootstrap(triple: Bootstrap) -> None:
     if triple.silent and triple.concurrent:
         reason = "silent_bootstrap and concurrent_bootstrap are mutually exclusive"
-        raise errors.InvalidBootstrapConfig(reason=reason)
+        raise refusals.InvalidBootstrapConfig(reason=reason)
 
 
 def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
@@ -113,7 +113,7 @@ def _stop(p: Pipeline, verb: Stop, at: datetime) -> Admitted:
     if p.runtime_status is RuntimeStatus.UNAVAILABLE:
         raise errors.PipelineUnavailable(pipeline_name=p.name)
     if p.told is RuntimeDesired.STANDBY:
-        raise errors.InvalidTransition(action="suspend", status=RuntimeDesired.STANDBY.value)
+        raise refusals.InvalidTransition(action="suspend", status=RuntimeDesired.STANDBY.value)
     if p.told is RuntimeDesired.SUSPENDED:
         return Admitted(p, "Pipeline is suspending", event=False)
     suspending = p.succeeding("steer", wanted=RuntimeDesired.SUSPENDED, deadline=at + limits.SUSPEND_WITHIN)
@@ -135,7 +135,7 @@ def _activate(p: Pipeline, verb: Activate, at: datetime) -> Admitted:
     _check_reachable(p)
     target = _ACTIVE.get(verb.initial)
     if target is None:
-        raise errors.InvalidActivateStatus(initial=verb.initial[:MAX_WORD])
+        raise refusals.InvalidActivateStatus(initial=verb.initial[:MAX_WORD])
     return _steer(p, target, "activate", standby=True)
 
 
@@ -167,7 +167,7 @@ def _steer(p: Pipeline, target: RuntimeDesired, action: str, *, standby: bool = 
     """Contract §1.7 and §2.3, decided from the mirror of the process's status."""
     told = p.told or RuntimeDesired.UNAVAILABLE
     if told is RuntimeDesired.SUSPENDED or (told is RuntimeDesired.STANDBY and not standby):
-        raise errors.InvalidTransition(action=action, status=told.value)
+        raise refusals.InvalidTransition(action=action, status=told.value)
     answer = f"Pipeline transitioning from {told.value} to {target.value}"
     same = target is p.wanted and target is p.runtime_desired
     wished = p.succeeding("steer", wanted=target, steered=p.steered if same else None)
@@ -179,7 +179,7 @@ def _clear(p: Pipeline, verb: Clear, at: datetime) -> Admitted:
     if p.storage_status is StorageStatus.CLEARED:
         return Admitted(p, answer, event=False)
     if not p.fully_stopped:
-        raise errors.StorageStatusImmutableUnlessStopped(
+        raise refusals.StorageStatusImmutableUnlessStopped(
             resources_status=p.resources_status.value,
             resources_desired_status=p.resources_desired.value,
             current_status=p.storage_status.value,
@@ -195,7 +195,7 @@ def _clear(p: Pipeline, verb: Clear, at: datetime) -> Admitted:
 
 def _dismiss_error(p: Pipeline, verb: DismissError, at: datetime) -> Admitted:
     if p.deployment_error and not p.fully_stopped:
-        raise errors.DismissErrorRestrictedToFullyStopped
+        raise refusals.DismissErrorRestrictedToFullyStopped
     return Admitted(p.but(deployment_error=None), "Pipeline deployment error has been dismissed")
 
 

@@ -197,6 +197,8 @@ def judged(verb: Word, shown: Mapping[str, Any]) -> Result | None:
     """Say what came of a pipeline that has accepted a verb, by its projection; None while it is under way."""
     status = shown["status"]
     seen, desired = status["deployment_status"], status["deployment_desired_status"]
+    if verb == "stop" and not shown.get("to_be_stopped", True):  # older memos do not say
+        return Result(outcome="failed", status=seen, message="It was started again meanwhile.")
     if verb == "stop":
         return Result(outcome="done", status=seen) if seen == desired == "Stopped" else None
     # A start that meets a checkpoint of another program is through when it asks for approval.

@@ -12,7 +12,7 @@ All of it is what Temporal understands, which reckons the times; the second is 0
 import re
 from typing import NamedTuple
 
-from sluicegate.errors import InvalidSchedule
+from sluicegate.lifecycle.refusals import InvalidSchedule
 
 MAX_CRON = 200
 SHORTHANDS = frozenset({"@hourly", "@daily", "@weekly", "@monthly", "@yearly"})

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sluicegate import config, errors
-from sluicegate.lifecycle import ids, restarts, schedules
+from sluicegate.lifecycle import ids, refusals, restarts, schedules
 from sluicegate.lifecycle.policies import RestartPolicy, Schedule
+from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import StorageStatus
 from sluicegate.lifecycle.values import Packed, Value
@@ -55,11 +56,14 @@ class Edit(Value):
     restart_policy: RestartPolicy | None = None
     schedules: dict[str, Schedule | None] | None = None
     """Schedules to put in, and (None) to remove."""
+    receipts_before: tuple[Receipt, ...] = ()
+    """Of a rename: the receipts of whoever had the new name before."""
 
     @property
     def fingerprint(self) -> str:
         """Tell this edit from another under the same id."""
-        return ids.fingerprint(self.model_dump_json(exclude={"request_id", "actor", "platform_version"}))
+        not_asked_for = {"request_id", "actor", "platform_version", "receipts_before"}
+        return ids.fingerprint(self.model_dump_json(exclude=not_asked_for))
 
 
 class Removal(Value):
@@ -90,19 +94,19 @@ def check_name(name: str) -> str:
 def check_description(description: str) -> str:
     """Return a valid description. Raises TooLongDescription."""
     if len(description) > MAX_DESCRIPTION:
-        raise errors.TooLongDescription(length=len(description), maximum=MAX_DESCRIPTION)
+        raise refusals.TooLongDescription(length=len(description), maximum=MAX_DESCRIPTION)
     return description
 
 
 def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """Return valid tags. Raises TooManyTags, InvalidTag."""
     if len(tags) > MAX_TAGS:
-        raise errors.TooManyTags(count=len(tags), maximum=MAX_TAGS)
+        raise refusals.TooManyTags(count=len(tags), maximum=MAX_TAGS)
     for tag in tags:
         if not 0 < len(tag) <= MAX_TAG:
-            raise errors.InvalidTag(tag=tag, reason=f"it must have 1 to {MAX_TAG} characters")
+            raise refusals.InvalidTag(tag=tag, reason=f"it must have 1 to {MAX_TAG} characters")
         if not _TAG.fullmatch(tag):
-            raise errors.InvalidTag(
+            raise refusals.InvalidTag(
                 tag=tag, reason=r"only letters, digits, space and . _ / | \ : = - may occur"
             )
     return tags
@@ -125,9 +129,9 @@ def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
     if changed == described:
         return Edited(described, event=False)
     if not p.fully_stopped:
-        raise errors.UpdateRestrictedToStopped
+        raise refusals.UpdateRestrictedToStopped
     if p.storage_status is not StorageStatus.CLEARED and (refused := _bound_to_storage(p, changed)):
-        raise errors.EditRestrictedToClearedStorage(not_allowed=refused)
+        raise refusals.EditRestrictedToClearedStorage(not_allowed=refused)
     _check_size(changed)
     if changed.name != p.name:
         changed = schedules.moved(changed)
@@ -173,7 +177,7 @@ def _check_size(p: Pipeline) -> None:
     """What is compiled has a bound of its own, and is not there yet when the program changes."""
     size = encoded_size(p.but(plan=None, program_info=None))
     if size > MAX_PIPELINE:
-        raise errors.PipelineTooLarge(size=size, maximum=MAX_PIPELINE)
+        raise refusals.PipelineTooLarge(size=size, maximum=MAX_PIPELINE)
 
 
 def _program(p: Pipeline) -> tuple[Any, ...]:
@@ -196,9 +200,9 @@ def _bound_to_storage(old: Pipeline, new: Pipeline) -> list[str]:
 def check_delete(p: Pipeline) -> None:
     """Raise DeleteRestrictedToFullyStopped or DeleteRestrictedToClearedStorage where a delete must wait."""
     if not p.fully_stopped:
-        raise errors.DeleteRestrictedToFullyStopped
+        raise refusals.DeleteRestrictedToFullyStopped
     if p.storage_status is not StorageStatus.CLEARED:
-        raise errors.DeleteRestrictedToClearedStorage
+        raise refusals.DeleteRestrictedToClearedStorage
 
 
 def encoded_size(edit: Value | dict[str, Any]) -> int:

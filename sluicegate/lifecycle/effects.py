@@ -66,6 +66,9 @@ class Deployment(Addressed):
     plan: Packed
     deadline: Time
     """When a process that does not answer counts as never having come up."""
+    record: dict[str, Any] | None = None
+    """All of the pipeline's record but what is here already: for the host to write down, so that the pipeline
+    can be taken up again should everything else be lost."""
 
 
 class Observation(Value):
@@ -97,6 +100,8 @@ class WatchRequest(Addressed):
     deployment_id: str
     baseline: Observation
     provisioned_at: Time
+    again: bool = False
+    """The watch before failed, so what is seen first is news: that it is watched again."""
 
 
 class Observed(Value):

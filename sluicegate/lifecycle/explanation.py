@@ -74,7 +74,7 @@ def _retry(p: Pipeline) -> Retry | None:
     if p.resources_status is not ResourcesStatus.STOPPED or not p.start_wanted:
         aside.add("compile")
     if p.runtime_status is not RuntimeStatus.UNAVAILABLE:
-        aside.add("watch")  # a watch that sees nothing new says nothing, so nobody tells that it is back
+        aside.add("watch")  # what was seen last stands until a watch finds that nobody answers
     standing = [retry for effect, retry in p.retries.items() if effect not in aside]
     return max(standing, key=lambda retry: retry.not_before, default=None)
 

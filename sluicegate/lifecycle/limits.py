@@ -18,6 +18,17 @@ END_WITHIN = timedelta(seconds=30)
 """Until a process should have ended, or a storage be empty, on a host that answers; past this it is late,
 and tried again and again."""
 
+HANDED_OVER_WITHIN = timedelta(minutes=1)
+"""Until a new name that was given nothing is free again; a hand-over takes milliseconds, and some seconds
+where a worker is lost meanwhile."""
+
+LEAP = 1_000_000
+"""By which numbers that only grow are raised when they come from a backup: nobody counts so far between the
+backup and its restoring."""
+
+CLOSES_AFTER = timedelta(milliseconds=10)
+"""Between the answer to a delete and the end of its workflow, where a message kept them from being one."""
+
 
 def provision_within(p: Pipeline) -> timedelta:
     """How long the process has until it must answer."""

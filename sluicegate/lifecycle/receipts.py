@@ -1,9 +1,11 @@
 """Receipts: proof that a request was decided, and how, so that no request has two effects (I1).
 
 A receipt stays for at least ten minutes and while it is among the newest 1,024. There are never more than
-4,096: when that many are younger than ten minutes, new requests are refused as overloaded.
+4,096: when that many are younger than ten minutes, new requests are refused as overloaded. Receipts belong to
+a name: whoever takes it over takes over the young ones, or a repeated delete would hit the next pipeline.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -53,6 +55,15 @@ class Receipts(Value):
                 break
             del kept[old.id]
         return self.but(kept=kept)
+
+    def after(self, others: Iterable[Receipt]) -> Self:
+        """Come after those of whoever had the name before."""
+        known = sorted([*others, *self.kept.values()], key=lambda receipt: receipt.at)
+        return self.but(kept={receipt.id: receipt for receipt in known[-KEPT_AT_MOST:]})
+
+    def young(self, at: datetime) -> list[Receipt]:
+        """Those that must be known whoever has the name."""
+        return [receipt for receipt in self.kept.values() if at - receipt.at < KEPT_FOR]
 
     def newest(self, count: int) -> list[Receipt]:
         """The newest receipts, newest last."""

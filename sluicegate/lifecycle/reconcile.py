@@ -20,8 +20,7 @@ from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
-from sluicegate import errors
-from sluicegate.lifecycle import limits, restarts, transitions
+from sluicegate.lifecycle import limits, refusals, restarts, transitions
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import (
     ProgramStatus,
@@ -177,7 +176,7 @@ def _begin(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         return (transitions.remain_stopped(p, at),)
     if p.program_status is not ProgramStatus.SUCCESS:
         return ()
-    generation = p.generation + 1
+    generation = max(p.generation, p.spent) + 1
     deadline = at + limits.provision_within(p)
     in_use = p.but(storage_status=StorageStatus.IN_USE)
     provisioning = in_use.with_resources(
@@ -200,7 +199,7 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         return transitions.over(p, None, at)
     if p.wanted is RuntimeDesired.SUSPENDED and p.deadline and at >= p.deadline:
         timeout = {"secs": int(limits.SUSPEND_WITHIN.total_seconds()), "nanos": 0}
-        late = transitions.failure(errors.AutomatonSuspendingComputeTimeout(timeout=timeout))
+        late = transitions.failure(refusals.AutomatonSuspendingComputeTimeout(timeout=timeout))
         return transitions.over(p, late, at)
     if (healthy_at := restarts.recovers_at(p)) and at >= healthy_at:
         return (restarts.recovered(p),)
@@ -217,10 +216,12 @@ def wake_at(p: Pipeline, at: datetime) -> datetime | None:
 
 
 def at_rest(p: Pipeline) -> bool:
-    """Whether nothing will change until somebody calls: no compute, no effect wanted or to be tried again."""
+    """Whether no status will change until somebody calls or a schedule is due: no compute, no effect wanted
+    or to be tried again. Putting schedules in place changes none, so one that cannot be holds nobody up."""
     if p.fenced or p.start_wanted or p.resources_status is not ResourcesStatus.STOPPED:
         return False
-    return not _wanted(p) and not p.retries and p.restarts.next is None
+    under_way = {action.effect for action in _wanted(p)} | p.retries.keys()
+    return under_way <= {Effect.PLACE_SCHEDULES} and p.restarts.next is None
 
 
 def settled(p: Pipeline, at: datetime) -> bool:

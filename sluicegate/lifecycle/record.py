@@ -35,6 +35,10 @@ class Retry(Value):
     attempts: int
     not_before: Time
     reason: str
+    since: Time | None = None
+    """When it failed first, of the failures in a row; None in records of before this was kept."""
+    late: bool = False
+    """One of these attempts ended because its heartbeat was late."""
 
 
 class Restart(Value):
@@ -123,6 +127,8 @@ class Pipeline(Value):
 
     generation: int = 0
     """Grows with every deployment; what fences its process (I2)."""
+    spent: int = 0
+    """Generations up to this one may have been used since the backup that this record comes from."""
     host: Host | None = None
     """Where the pipeline's storage is; set by the first provision, until the storage is cleared."""
     hosts: tuple[str, ...] = ()
@@ -174,6 +180,11 @@ class Pipeline(Value):
     def start_wanted(self) -> bool:
         """The user wants a deployment."""
         return self.resources_desired is ResourcesDesired.PROVISIONED
+
+    @property
+    def to_be_stopped(self) -> bool:
+        """The user's last word on it was a stop, which may be making its checkpoint still."""
+        return not self.start_wanted or self.told is RuntimeDesired.SUSPENDED
 
     @property
     def told(self) -> RuntimeDesired | None:

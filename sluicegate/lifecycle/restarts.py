@@ -46,13 +46,14 @@ HOPELESS = frozenset(
         "AutomatonInvalidProgramInfo",
         "AutomatonInvalidDeploymentConfig",
         "RunnerConfigError",
+        "DeploymentOutdated",
         "BootstrapRejected",
         "BootstrapNotAllowed",
         "InvalidStandby",
         "InvalidStartupTransition",
     }
 )
-"""Codes of deployment errors that another attempt would meet again."""
+"""Codes of deployment errors that another attempt would meet again, or that may stand for a stop (I4)."""
 JITTER = 0.2
 """By how much of itself a wait is longer or shorter, so that what failed together returns one by one."""
 _UNWELL = (None, RuntimeStatus.UNAVAILABLE, RuntimeStatus.INITIALIZING)

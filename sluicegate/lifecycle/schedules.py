@@ -13,8 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sluicegate import errors
-from sluicegate.lifecycle import commands, cron
+from sluicegate.lifecycle import commands, cron, refusals
 from sluicegate.lifecycle.commands import Arguments, Scheduled, Start, Stop
 from sluicegate.lifecycle.policies import Schedule
 from sluicegate.lifecycle.record import Pipeline
@@ -29,9 +28,9 @@ def check(schedule: Schedule) -> Schedule:
     except ValidationError as invalid:
         first = invalid.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise errors.InvalidSchedule(reason=f"arguments.{where}: {first['msg']}") from None
+        raise refusals.InvalidSchedule(reason=f"arguments.{where}: {first['msg']}") from None
     if not 0 < len(schedule.timezone) <= 100:
-        raise errors.InvalidSchedule(reason="the time zone is not known")
+        raise refusals.InvalidSchedule(reason="the time zone is not known")
     return schedule.but(
         cron=cron.check(schedule.cron), arguments=arguments.model_dump(mode="json"), revision=0
     )
@@ -46,13 +45,13 @@ def changed(p: Pipeline, changes: Mapping[str, Schedule | None]) -> Pipeline:
         if schedule is not None:
             kept[name] = checked.but(revision=revision)
         elif kept.pop(name, None) is None:
-            raise errors.UnknownSchedule(schedule_name=name)
+            raise refusals.UnknownSchedule(schedule_name=name)
     if len(kept) > MAX_SCHEDULES:
-        raise errors.TooManySchedules(count=len(kept), maximum=MAX_SCHEDULES)
+        raise refusals.TooManySchedules(count=len(kept), maximum=MAX_SCHEDULES)
     if kept == p.schedules:
         return p
     names = sorted({*p.schedule_names, *kept})
-    return p.but(schedules=kept, schedules_revision=revision, schedule_names=tuple(names))
+    return _revised(p, schedules=kept, schedule_names=tuple(names))
 
 
 def _same(old: Schedule | None, new: Schedule) -> bool:
@@ -61,7 +60,12 @@ def _same(old: Schedule | None, new: Schedule) -> bool:
 
 def moved(p: Pipeline) -> Pipeline:
     """Have the schedules put in place again, since the pipeline has another name."""
-    return p.but(schedules_revision=p.schedules_revision + 1) if p.schedules else p
+    return _revised(p) if p.schedules else p
+
+
+def _revised(p: Pipeline, **changes: Any) -> Pipeline:
+    """Begin a new revision, to be put in place at once however often the one before it has failed."""
+    return p.succeeding("place_schedules", schedules_revision=p.schedules_revision + 1, **changes)
 
 
 def placed(p: Pipeline, revision: int) -> Pipeline:
@@ -84,7 +88,7 @@ def command(p: Pipeline, verb: Scheduled) -> Start | Stop:
     elif p.told_at is not None and verb.due_at < p.told_at:
         reason = "the pipeline has been told something else since it was due"
     if reason or schedule is None:
-        raise errors.ScheduleNotInForce(schedule_name=verb.schedule, reason=reason)
+        raise refusals.ScheduleNotInForce(schedule_name=verb.schedule, reason=reason)
     return (Start if schedule.verb == "start" else Stop).model_validate(schedule.arguments)
 
 

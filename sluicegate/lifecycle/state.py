@@ -10,22 +10,32 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Self
 
-from sluicegate.errors import AnotherPipeline, IdempotencyKeyReused, MessageNotUnderstood, Overloaded, Refusal
+from sluicegate.errors import Refusal
 from sluicegate.lifecycle import (
     admission,
     edits,
     explanation,
     journal,
+    limits,
     measures,
     reconcile,
     restarts,
     schedules,
+    stuck,
+    transitions,
     views,
 )
 from sluicegate.lifecycle.commands import Command, Unreadable
+from sluicegate.lifecycle.effects import Provisioned
 from sluicegate.lifecycle.journal import SYSTEM, Cause, Journal
 from sluicegate.lifecycle.receipts import Receipt, Receipts
 from sluicegate.lifecycle.record import Pipeline
+from sluicegate.lifecycle.refusals import (
+    AnotherPipeline,
+    IdempotencyKeyReused,
+    MessageNotUnderstood,
+    Overloaded,
+)
 from sluicegate.lifecycle.values import Packed, Value
 
 SCHEMA = 1
@@ -55,15 +65,24 @@ class State(Value):
     """The newest message was refused for want of room for its receipt."""
 
     @classmethod
-    def new(cls, p: Pipeline, at: datetime, cause: Cause, fingerprint: str) -> Self:
-        """Begin with a created pipeline, its first event and the receipt of its creation."""
+    def new(
+        cls, p: Pipeline, at: datetime, cause: Cause, fingerprint: str, before: Iterable[Receipt] = ()
+    ) -> Self:
+        """Begin with a created pipeline, its first event and the receipt of its creation, which comes after
+        those of whoever had the name before."""
         receipt = Receipt(id=cause.request_id or p.id, at=at, fp=fingerprint)
         return cls(
             pipeline=p,
             journal=Journal().noting(p, at, cause),
             because=cause,
-            receipts=Receipts().adding(receipt),
+            receipts=Receipts().adding(receipt).after(before),
         )
+
+    @classmethod
+    def adopted(cls, p: Pipeline, found: Provisioned, at: datetime) -> Self:
+        """Begin with a deployment that lives and whose state is lost, under a revision that no cache has."""
+        taken = transitions.adopted(p, found, at)
+        return cls(pipeline=taken, journal=Journal().noting(taken, at, SYSTEM), revision=limits.LEAP)
 
     # Changing
 
@@ -86,12 +105,30 @@ class State(Value):
         changed = carrying_out.noting([admitted.pipeline], at, cause, event=admitted.event)
         return changed._receiving(receipt.but(info=admitted.answer))
 
+    def refusing(self, message: Command | Unreadable, refusal: Refusal, at: datetime) -> Self:
+        """Refuse a message once, whatever the rules would say."""
+        if message.request_id in self.receipts.kept:
+            return self
+        receipt = Receipt(
+            id=message.request_id,
+            at=at,
+            fp=message.fingerprint,
+            code=refusal.error_code,
+            info=refusal.details,
+        )
+        return self._receiving(receipt)
+
+    def removing(self, removal: edits.Removal, at: datetime) -> Self:
+        """Note a delete that may be done now; the same state where this very request has removed a pipeline
+        of this name before. Raises Refusal."""
+        if self._seen(removal):
+            return self
+        edits.check_delete(self.pipeline)
+        return self._receiving(Receipt(id=removal.request_id, at=at, fp=removal.fingerprint))
+
     def editing(self, edit: edits.Edit, at: datetime) -> Self:
         """Apply an edit once. Raises Refusal and then changes nothing."""
-        seen = self.receipts.kept.get(edit.request_id)
-        if seen is not None and seen.fp != edit.fingerprint:
-            raise IdempotencyKeyReused(request_id=edit.request_id)
-        if seen is not None:
+        if self._seen(edit):
             return self
         if self.receipts.full(at):
             raise Overloaded
@@ -99,7 +136,15 @@ class State(Value):
         cause = Cause(actor=edit.actor, request_id=edit.request_id)
         carrying_out = self.but(because=cause) if edited.event else self
         changed = carrying_out.noting([edited.pipeline], at, cause, event=edited.event)
-        return changed._receiving(Receipt(id=edit.request_id, at=at, fp=edit.fingerprint))
+        named = changed.but(receipts=changed.receipts.after(edit.receipts_before))
+        return named._receiving(Receipt(id=edit.request_id, at=at, fp=edit.fingerprint))
+
+    def _seen(self, request: edits.Edit | edits.Removal) -> bool:
+        """Whether a request has been carried out before. Raises IdempotencyKeyReused for another."""
+        seen = self.receipts.kept.get(request.request_id)
+        if seen is not None and seen.fp != request.fingerprint:
+            raise IdempotencyKeyReused(request_id=request.request_id)
+        return seen is not None
 
     def noting(
         self, records: Iterable[Pipeline], at: datetime, cause: Cause | None = None, *, event: bool = False
@@ -122,6 +167,11 @@ class State(Value):
             state = state.noting(records, at)
         return state
 
+    def restored(self) -> Self:
+        """Go on from a backup, under a revision that no cache has."""
+        pipeline = transitions.restored(self.pipeline)
+        return self.but(pipeline=pipeline, revision=self.revision + limits.LEAP)
+
     def _receiving(self, receipt: Receipt) -> Self:
         return self.but(receipts=self.receipts.adding(receipt), overloaded=False)
 
@@ -131,7 +181,9 @@ class State(Value):
         """The memo: what a reader needs without any worker; an overflow sends the reader to a query."""
         receipts = [r.model_dump(mode="json") for r in self.receipts.newest(MEMO_RECEIPTS)]
         shown = self._shown()
-        about = {"id": self.pipeline.id, "revision": self.revision}
+        about: dict[str, Any] = {"id": self.pipeline.id, "revision": self.revision}
+        if troubles := stuck.troubles(self.pipeline):  # unpacked, so that who looks at all unpacks none
+            about["stuck"] = [trouble.model_dump(mode="json") for trouble in troubles]
         for some in (receipts, []):
             packed = Packed.of_json({**shown, "receipts": some})
             if len(packed) <= MEMO_BYTES:
@@ -144,10 +196,18 @@ class State(Value):
         receipts = [kept[i].model_dump(mode="json") for i in ask.receipts if i in kept]
         return {**self._shown(), "receipts": receipts}
 
+    def heritage(self, at: datetime) -> Packed:
+        """The `receipts` query: those that whoever gets the name next must know."""
+        return Packed.of_json([receipt.model_dump(mode="json") for receipt in self.receipts.young(at)])
+
     def descriptor(self) -> dict[str, Any]:
         """The `descriptor` query: the whole pipeline, packed since a server bounds answers, and the revision
         that a cache keeps it under."""
         return {"revision": self.revision, "all": Packed.of_json(views.selected(self.pipeline, "all")).zlib64}
+
+    def dataflow(self) -> Packed:
+        """The `dataflow` query: the graph of the program."""
+        return Packed.of_json(views.dataflow(self.pipeline))
 
     def kept(self) -> dict[str, Any]:
         """The `kept` query: restart policy and schedules."""
@@ -163,6 +223,8 @@ class State(Value):
             "logs": p.logs_host.model_dump() if p.logs_host else None,
             "overloaded": self.overloaded,
             "restarts": p.restarts.total,
+            "restarting": p.restarts.next is not None,
+            "to_be_stopped": p.to_be_stopped,
             "at_rest": reconcile.at_rest(self.pipeline),
             "measures": p.measures.model_dump(mode="json"),
         }

@@ -5,9 +5,8 @@ Functions that return several records stand for several writes, each an event of
 
 from datetime import datetime, timedelta
 
-from sluicegate import errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import limits, restarts
+from sluicegate.lifecycle import limits, refusals, restarts, schedules
 from sluicegate.lifecycle.effects import (
     CompileOutcome,
     Failure,
@@ -92,7 +91,7 @@ def compiler_error(p: Pipeline) -> str:
 
 def remain_stopped(p: Pipeline, at: datetime) -> Pipeline:
     """Give a start up because the program does not compile; the system resets what is desired."""
-    problem = errors.StartFailedDueToFailedCompilation(compiler_error=compiler_error(p))
+    problem = refusals.StartFailedDueToFailedCompilation(compiler_error=compiler_error(p))
     called_off = restarts.after(p, failure(problem))
     reset = called_off.with_desired(ResourcesDesired.STOPPED, at, deployment_initial=None, bootstrap=None)
     return reset.with_resources(
@@ -217,6 +216,29 @@ def renewed(p: Pipeline) -> Pipeline:
     return p.but(epoch=p.epoch + 1, sequence=0, retries=compiling)
 
 
+def restored(p: Pipeline) -> Pipeline:
+    """Go on from a backup: whatever is on the host is looked for anew, and schedules are put in place again.
+
+    What is deployed keeps its generation, so that a process that lives is found and none is started twice
+    (I2). The pipeline may have been deployed again since the backup was made: its next generation is beyond
+    any fence that this has left, and so is, at once, that of a stopped one, which may be cleared first.
+    """
+    spent = p.generation + limits.LEAP
+    at_rest = p.resources_status is ResourcesStatus.STOPPED
+    generation = spent if at_rest else p.generation
+    return schedules.moved(renewed(p)).but(generation=generation, spent=spent)
+
+
+def adopted(p: Pipeline, found: Provisioned, at: datetime) -> Pipeline:
+    """Take up a deployment of which nothing is left but its process and the record that it was provisioned
+    with: what the process says it was told last counts, so that what was paused stays so."""
+    entered = provisioned(p, found, at)[0]
+    said = found.observation.runtime_desired_status
+    told = said if said in (*_AWAKE, RuntimeDesired.STANDBY, RuntimeDesired.SUSPENDED) else entered.wanted
+    taken = entered.but(wanted=told, steered=told)
+    return schedules.moved(renewed((observed(taken, found.observation, at) or (taken,))[-1]))
+
+
 def steer_refused(p: Pipeline) -> Pipeline:
     """Drop a wish that the process will not follow; what it does instead shows in the mirror. A stop is
     never dropped (I4): it ends without its checkpoint when its deadline has passed."""
@@ -276,32 +298,39 @@ def cleared(p: Pipeline) -> Pipeline:
 # Failing
 
 
-def failed(p: Pipeline, effect: str, reason: str, at: datetime) -> Pipeline:
-    """Note that an effect failed and when it is tried again, with a delay that doubles."""
+def failed(p: Pipeline, effect: str, reason: str, at: datetime, *, late: bool = False) -> Pipeline:
+    """Note that an effect failed, perhaps by a late heartbeat, and when it is tried again, with a delay that
+    doubles."""
     before = p.retries.get(effect)
     attempts = before.attempts + 1 if before else 1
     delay = min(_FIRST_RETRY * 2 ** min(attempts - 1, 16), _LONGEST_RETRY)
-    retry = Retry(attempts=attempts, not_before=at + delay, reason=reason)
+    retry = Retry(
+        attempts=attempts,
+        not_before=at + delay,
+        reason=reason,
+        since=before.since if before else at,
+        late=late or (before is not None and before.late),
+    )
     noted = p.but(retries={**p.retries, effect: retry})
     if effect == "watch":
         noted = noted.but(epoch=p.epoch + 1, sequence=0)  # the next watch counts from one again
     return noted
 
 
-def compile_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ...]:
+def compile_failed(p: Pipeline, reason: str, at: datetime, *, late: bool = False) -> tuple[Pipeline, ...]:
     """Try a compiler that broke a few times; then say so in the program status."""
-    noted = failed(p, "compile", reason, at)
+    noted = failed(p, "compile", reason, at, late=late)
     if noted.retries["compile"].attempts < COMPILE_ATTEMPTS:
         return (noted,)
     return compiled(p, CompileOutcome(program_version=p.program_version, system_error=reason), at)
 
 
-def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, ...]:
+def provision_failed(p: Pipeline, reason: str, at: datetime, *, late: bool = False) -> tuple[Pipeline, ...]:
     """Try again while there is time; once the deadline has passed, one last attempt decides, since the
     process may be up and only the control plane was away."""
     effect = "bind" if p.host is None else "provision"
     if p.deadline is None or at < p.deadline:
-        return (failed(p, effect, reason, at),)
+        return (failed(p, effect, reason, at, late=late),)
     if not p.last_try:
         return (p.succeeding(effect, last_try=True),)
     return over(p, timed_out(p), at)
@@ -310,4 +339,4 @@ def provision_failed(p: Pipeline, reason: str, at: datetime) -> tuple[Pipeline, 
 def timed_out(p: Pipeline) -> Failure:
     """The error of a process that was not ready in time."""
     timeout = {"secs": int(limits.provision_within(p).total_seconds()), "nanos": 0}
-    return failure(errors.AutomatonProvisioningTimeout(timeout=timeout))
+    return failure(refusals.AutomatonProvisioningTimeout(timeout=timeout))

@@ -28,7 +28,12 @@ Time = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(rfc3339
 class Value(BaseModel):
     """A frozen model; unknown keys from a newer release are kept, so that a rollback loses nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # what does not decode fails a workflow task, whose cause is shown
+    )
 
     def but(self, **changes: Any) -> Self:
         """Copy with the given fields replaced. The caller answers for the types, as for any constructor

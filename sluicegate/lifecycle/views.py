@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sluicegate.lifecycle import explanation
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
-from sluicegate.lifecycle.status import RuntimeStatus
+from sluicegate.lifecycle.status import ProgramStatus, RuntimeStatus
 from sluicegate.lifecycle.values import rfc3339
 
 if TYPE_CHECKING:
@@ -90,9 +90,23 @@ def _descriptor(p: Pipeline) -> dict[str, Any]:
             "rust_compilation": p.rust_compilation,
             "system_error": p.system_error,
         },
-        "program_info": p.program_info.json_value if p.program_info else None,
+        "program_info": _program_info(p),
         "deployment_resources_status_details": explanation.details(p),
     }
+
+
+def _program_info(p: Pipeline) -> dict[str, Any] | None:
+    """Show what is known of the program, without its graph, which has a route of its own (contract §3.3)."""
+    if p.program_info is None:
+        return None
+    return {key: value for key, value in p.program_info.json_value.items() if key != "dataflow"}
+
+
+def dataflow(p: Pipeline) -> dict[str, Any]:
+    """Show whether the program is compiled, and its graph if it has one (contract §5.7)."""
+    compiled = p.program_info is not None and p.program_status is ProgramStatus.SUCCESS
+    graph = p.program_info.json_value.get("dataflow") if compiled and p.program_info is not None else None
+    return {"compiled": compiled, "dataflow": graph}
 
 
 def page(p: Pipeline, newest: Sequence["Event"]) -> str:

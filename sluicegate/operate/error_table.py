@@ -29,6 +29,7 @@ ELSEWHERE = {
     "RunnerProvisionError": DEPLOYMENT,
     "UnresolvedReference": DEPLOYMENT,
     "RunnerCheckError": DEPLOYMENT,
+    "DeploymentOutdated": DEPLOYMENT,
     "PipelineInteractionInvalidResponse": DEPLOYMENT,
     "MessageNotUnderstood": RECEIPT,
     "AnotherPipeline": RECEIPT,

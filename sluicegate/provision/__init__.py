@@ -18,11 +18,12 @@ clear_storage   Stopped, Clearing         removes what the pipeline stored; logs
 remove          after delete              removes everything labelled with the pipeline's id (I6)
 logs            any                       the log so far, then what is appended to it
 adopt           worker start              what runs here and to which workflow it belongs
+recorded        the record is lost        what a deployment was provisioned with, without secrets
 =============== ========================= ==================================================================
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from sluicegate.lifecycle.effects import Addressed, Deployment
 from sluicegate.lifecycle.values import Value
@@ -66,9 +67,13 @@ class Exit(Value):
     """Name of the signal that ended it, such as `SIGKILL`."""
     log_tail: Sequence[str] = ()
     """The last lines it wrote."""
+    stopped: bool = False
+    """Its generation was fenced, or a newer one was started: who still counts on it has missed that."""
 
     def __str__(self) -> str:
         """Say it in one sentence, followed by the last log lines."""
+        if self.stopped:
+            return "It was stopped, or deployed again, since the backup was made that its record comes from."
         how = "in an unknown way (its host was restarted, or nothing recorded its end)"
         if self.signal:
             how = f"by signal {self.signal}"
@@ -83,6 +88,19 @@ class Adopted(Addressed):
 
     workflow_id: str
     alive: bool
+
+
+class LogPlace(NamedTuple):
+    """Where a reader of a log begins (contract §5.8)."""
+
+    start: int
+    """For `logs`."""
+    epoch: str
+    """Which log it is that the lines are counted in."""
+    seq: int
+    """How many lines are before it."""
+    gap: int
+    """How many of them the reader has not read, and cannot read any more."""
 
 
 class Provisioner(Protocol):
@@ -111,8 +129,25 @@ class Provisioner(Protocol):
     async def remove(self, deployment: Addressed) -> None:
         """Remove everything that carries the pipeline's id."""
 
-    def logs(self, pipeline_id: str, *, follow: bool = True) -> AsyncIterator[bytes]:
-        """Yield the log so far in chunks of whole lines, then (follow) what is appended, until removed."""
+    def logs(
+        self, pipeline_id: str, *, follow: bool = True, start: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the log so far in chunks of whole lines, then (follow) what is appended, until removed; from
+        a position on only what stands in the log."""
+
+    async def log_place(self, pipeline_id: str, cursor: str) -> LogPlace:
+        """Say where a reader begins who has read as far as `<epoch>:<lines>`, or (empty) nothing."""
+
+    async def keep(self, pipeline_id: str, name: str, data: bytes) -> None:
+        """Keep what was collected of a pipeline, and forget what is oldest. Raises FileNotFoundError where it
+        has never been deployed here."""
+
+    async def kept(self, pipeline_id: str) -> Mapping[str, bytes]:
+        """Give what was collected of a pipeline and is kept, newest first."""
 
     async def adopt(self) -> Sequence[Adopted]:
         """List the deployments of this host that nobody has stopped."""
+
+    async def recorded(self, deployment: Addressed) -> dict[str, Any] | None:
+        """Return the `record` of its `Deployment`, with its plan and configuration; None where none was
+        written down. Raises Superseded where it is being stopped."""

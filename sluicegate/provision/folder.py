@@ -2,10 +2,12 @@
 
     <home>/pipelines/<pipeline id>/
         control.json     the newest process that was started: generation, pid, start, boot, workflow
+        record.json      what the pipeline was when a process was to be started last, without its secrets
         fence/<n>        an empty file for each stop: no generation up to the highest n may start any more
         lock             held by the live process through an inherited descriptor
         attempts/        per call of provision `<n>.<nonce>`: what the launcher is to do, how it ended
-        pipeline.log     with the part that was rotated away beside it
+        pipeline.log     with the part that was rotated away beside it, and the number of a line
+        collected/       what was collected for support, the newest of it
         run/<n>/         working directory of the process: config.json, port
         storage/         the pipeline's data
     <home>/removed/<pipeline id>     refuses late calls for a deleted pipeline, kept for some weeks
@@ -17,17 +19,21 @@ what must happen once happens in the launcher. So a worker that freezes anywhere
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 
+from sluicegate.lifecycle.effects import Deployment
 from sluicegate.lifecycle.values import Value
+from sluicegate.protocol import PORT_FILE
 from sluicegate.provision.launcher import (
     fenced_generation,
     read_object,
@@ -107,6 +113,38 @@ class Folder:
         except ValueError:
             _log.warning("control file of another form", pipeline_id=self.pipeline_id)
             return None
+
+    def remember(self, deployment: Deployment) -> None:
+        """Write down what a deployment is provisioned with. It need not outlast a loss of power, as the
+        process will not."""
+        if deployment.record is None:
+            return
+        rest = deployment.model_dump(mode="json", include={"plan", "runtime_config"})
+        remembered = {"generation": deployment.generation, "record": {**deployment.record, **rest}}
+        aside = self.root / f".record.{uuid4().hex}"
+        aside.touch(mode=0o600)
+        aside.write_text(json.dumps(remembered))
+        aside.replace(self.root / "record.json")
+
+    def remembered(self, generation: int) -> dict[str, Any] | None:
+        """Return the record that a generation was provisioned with, if it was written down."""
+        found = read_object(self.root / "record.json") or {}
+        return found.get("record") if found.get("generation") == generation else None
+
+    def port(self, generation: int) -> int | None:
+        """Read the port that a program has written down, whatever it may have put there instead."""
+        try:
+            path = self.root / "run" / str(generation) / PORT_FILE
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            text = os.read(descriptor, 16).strip()
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return int(text) if text.isdigit() and 0 < int(text) < 65_536 else None
 
     def furnish(self, passage: int) -> None:
         """Make the folder; `passage` is the mode of the directories on the way to the process's own."""

@@ -10,6 +10,9 @@ process is on the disk before the program's first instruction:
 
     flock(lock) -> pipeline not removed, generation not fenced, not started -> control.json -> exec
 
+A member of the warm pool (`warm`) comes by the same way; where this process is replaced by the program, that
+one runs it in place.
+
 A stop writes its fence first and looks for the lock's holder afterwards. So whichever of the two comes
 second sees the other: a launcher that gets the lock late refuses, one that got it early is found and ended.
 """
@@ -24,9 +27,9 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 BUSY, FENCED, STARTED, CANNOT = 75, 76, 77, 73
 """Exit statuses of a launcher that refused; they mean this only while control.json names another attempt."""
@@ -53,6 +56,14 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str = "") -> None:
         super().__init__(reason)
         self.status = status
+
+
+class Prepared(NamedTuple):
+    """What may become a program: everything is judged, made and recorded."""
+
+    spec: dict[str, Any]
+    working: Path
+    lock: int
 
 
 def boot_id() -> str:
@@ -228,56 +239,83 @@ def _restrain(limits: dict[str, Any]) -> None:
         raise OSError(ctypes.get_errno(), "no new privileges")
 
 
-def _become(spec: dict[str, Any], working: Path, lock: int) -> None:
-    """Turn into the program, with its own user, directory and environment; only an exception comes back."""
+def enter(prepared: Prepared) -> None:
+    """Put on what else a program finds around it: its own user and directory, no descriptor but the lock."""
+    uid = prepared.spec["uid"]
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with contextlib.suppress(OSError, ValueError):  # numbers that the C library keeps for itself
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o077)
-    os.closerange(3, lock)
-    os.closerange(lock + 1, os.sysconf("SC_OPEN_MAX"))
-    if spec["uid"] is not None:
+    os.closerange(3, prepared.lock)
+    os.closerange(prepared.lock + 1, os.sysconf("SC_OPEN_MAX"))
+    if uid is not None:
         os.setgroups([])
-        os.setresgid(spec["uid"], spec["uid"], spec["uid"])
-        os.setresuid(spec["uid"], spec["uid"], spec["uid"])
-    os.chdir(working)
-    secret = {name: os.environ[carrier] for name, carrier in spec["carried"].items()}
-    os.execvpe(spec["argv"][0], spec["argv"], spec["environment"] | secret)
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    os.chdir(prepared.working)
 
 
-def launch(folder: Path, attempt: str) -> None:
-    """Start the program of an attempt in place of this process, or raise Refused."""
+def environment(spec: dict[str, Any], carried: Mapping[str, str]) -> dict[str, str]:
+    """Make the whole environment of the program, with the values that were carried past the disk."""
+    whole: dict[str, str] = spec["environment"]
+    return whole | {name: carried[carrier] for name, carrier in spec["carried"].items()}
+
+
+def launch(folder: Path, attempt: str, become: Callable[[Prepared], None]) -> None:
+    """Start the program of an attempt in this process, or raise Refused."""
     spec = read_object(folder / "attempts" / f"{attempt}.json")
     if spec is None:
         raise Refused(FENCED)  # swept away by a stop
     generation: int = spec["control"]["generation"]
     lock = _take_lock(folder, generation)
     _judge_locked(folder, generation, lock)
+    reach("LOCK_TAKEN")
     try:
         working = _furnish(folder, attempt, spec)
         _restrain(spec["limits"])
         os.setsid()
         _record(folder, attempt, spec)
+        reach("RECORDED")
     except (ValueError, OverflowError) as error:  # what the configuration asks for is not possible here
         raise Refused(CANNOT, str(error)) from error
     except OSError as error:
         raise Refused(CANNOT if error.errno in HOPELESS else BUSY, str(error)) from error
-    _become(spec, working, lock)
+    become(Prepared(spec, working, lock))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Launch, and say by the exit status (and a file with the reason) why not."""
-    folder, attempt = Path(arguments[0]), arguments[1]
+def carry_out(folder: Path, attempt: str, become: Callable[[Prepared], None]) -> int:
+    """Launch, and say by the exit status (and a file with the reason) why not; 0 where it became."""
     try:
-        launch(folder, attempt)
+        launch(folder, attempt, become)
     except Refused as refusal:
         if str(refusal):
             with contextlib.suppress(OSError):
                 (folder / "attempts" / f"{attempt}.reason").write_text(str(refusal))
         return refusal.status
     except (OSError, ValueError, OverflowError) as error:
-        # Only exec is left to fail, and the control file says that we are the process.
+        # Only to become is left to fail, and the control file says that we are the process.
         sys.stderr.write(f"the program could not be started: {error}\n")
         return 127
     return 0
+
+
+def reach(point: str) -> None:
+    """Reach a named point; our package is looked up only where a test wants that."""
+    if "SLUICEGATE_FAULTS" in os.environ:
+        sys.path.append(str(Path(__file__).parents[2]))
+        from sluicegate import faults
+
+        faults.reach(getattr(faults, point))
+
+
+def _replace(prepared: Prepared) -> None:
+    """Turn into the program; only an exception comes back."""
+    spec = prepared.spec
+    enter(prepared)
+    os.execvpe(spec["argv"][0], spec["argv"], environment(spec, os.environ))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Launch the attempt that the shim names."""
+    return carry_out(Path(arguments[0]), arguments[1], _replace)

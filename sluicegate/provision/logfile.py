@@ -10,7 +10,8 @@ microseconds between the last look at its size and the cut is lost, as with ever
     pipeline.log.<from>-<to>.next the same while the cut is going on: what was read meanwhile means nothing
 
 Since a segment's name tells where the current file begins, a follower keeps one number and finds its place
-after any rotation.
+after any rotation. How many lines were before a position (`pipeline.log.lines`) is written down with each
+rotation, so that lines have numbers for as long as the log lives.
 """
 
 import contextlib
@@ -19,11 +20,13 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from sluicegate.lifecycle.values import rfc3339
+from sluicegate.provision.numbering import Line, Numbering
 
 HISTORY_BYTES = 1_000_000
 HISTORY_LINES = 50_000
@@ -51,6 +54,7 @@ class LogFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.path = folder / _NAME
+        self._numbering = Numbering(self, folder / f"{_NAME}.lines")
 
     def open(self, labels: str) -> int:
         """Return a descriptor to append to the log, which says first that it is new where it is."""
@@ -124,15 +128,30 @@ class LogFile:
         try:
             if self.path.stat().st_size <= bound and not self._layout().turning:
                 return False
-            lock = os.open(self._folder / f"{_NAME}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:
+            with self._locked(fcntl.LOCK_NB):
+                return self._rotate(bound)
+        except (BlockingIOError, FileNotFoundError):  # somebody else is at it, or the pipeline is gone
             return False
+
+    @property
+    def kept_from(self) -> int:
+        """The position of the first byte that is kept."""
+        base, segment, _ = self._layout()
+        return base if segment is None else segment
+
+    def line(self, number: int) -> Line:
+        """Find the line of a number, as `Numbering.find`. Raises FileNotFoundError where there is no log."""
+        with self._locked():
+            return self._numbering.find(number)
+
+    @contextlib.contextmanager
+    def _locked(self, how: int = 0) -> Iterator[None]:
+        """Keep others from rotating the log, and finish or undo what one who was killed has left."""
+        lock = os.open(self._folder / f"{_NAME}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | how)
             self._recover()
-            return self._rotate(bound)
-        except (BlockingIOError, FileNotFoundError):  # another worker is at it, or the pipeline is gone
-            return False
+            yield
         finally:
             os.close(lock)
 
@@ -168,6 +187,7 @@ class LogFile:
             if not cut:
                 return False
             done = begin = max(0, cut - bound) if cut > 2 * bound else 0
+            self._numbering.write_down(base + begin)
             with copy.open("wb", buffering=0) as kept:
                 done = _copy(current.fileno(), kept.fileno(), done, cut)
                 turning = self._turn(copy, base + begin, base + done)

@@ -4,11 +4,13 @@
                  writes how it ended                        takes the lock, judges, records itself
 
 `folder` says what lies on the disk, `launcher` why a program starts at most once (I2), `processes` how all of
-a deployment's processes are found. This module asks them in the right order:
+a deployment's processes are found, `pool` where a program comes from that is ready before it is needed. This
+module asks them in the right order:
 
-* *provision* writes down an attempt, starts its shim and waits until control.json names the generation or
-  the launcher has refused. So a provision that has returned has left a durable record, and one that died
-  anywhere may simply be called again: the launchers settle between themselves who starts.
+* *provision* writes down an attempt, starts its shim (or has a warm engine take it on) and waits until
+  control.json names the generation or the launcher has refused. So a provision that has returned has left a
+  durable record, and one that died anywhere may simply be called again: the launchers settle between
+  themselves who starts.
 * *check* trusts only what is recorded. No control file of the generation, but an attempt: still starting,
   or its worker died; another provision settles it, so there is no end to report (None). Neither: nothing
   of this generation was ever started here, or the folder is lost, and an end in an unknown way is reported.
@@ -18,25 +20,24 @@ a deployment's processes are found. This module asks them in the right order:
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import structlog
 
+from sluicegate import faults
 from sluicegate.lifecycle.effects import Addressed, Deployment
-from sluicegate.protocol import PORT_FILE, STORAGE_FOLDER
+from sluicegate.protocol import STORAGE_FOLDER
 from sluicegate.provision import (
     Adopted,
     Exit,
     Location,
+    LogPlace,
     ProvisionError,
     ProvisionRejected,
     Superseded,
@@ -45,6 +46,8 @@ from sluicegate.provision import (
     launcher,
     spec,
 )
+from sluicegate.provision.attempts import Attempt, already_started
+from sluicegate.provision.collected import Collected
 from sluicegate.provision.folder import (
     EVERY_GENERATION,
     Folder,
@@ -53,23 +56,12 @@ from sluicegate.provision.folder import (
     forget_removed,
 )
 from sluicegate.provision.logfile import labels_of
+from sluicegate.provision.pool import Lost, Pool
 from sluicegate.provision.references import References
 from sluicegate.provision.users import Users
 
 _log = structlog.get_logger(__name__)
 
-_SHIM = Path(__file__).with_name("shim.sh")
-
-# Imported rather than run as a script, so that its compiled form is used: 8 ms of what a user waits for.
-_LAUNCH = (
-    f"import sys; sys.path.append({str(_SHIM.parent)!r}); "
-    "import launcher; sys.exit(launcher.main(sys.argv[1:]))"
-)
-
-_START_BOUND = 15.0
-"""Seconds for a launcher to take the lock and record itself, which takes 40 ms on an idle host."""
-
-_FIRST_POLL, _LAST_POLL = 0.002, 0.02
 _TAIL_LINES = 15
 _MARKER_AGE = 30 * 86_400.0
 """Seconds to refuse calls for a deleted pipeline: no effect is retried for longer than histories are kept."""
@@ -89,8 +81,12 @@ class ProcessSettings:
     """As root, run each pipeline as a user of its own where the program can be run so."""
     references: References = field(default_factory=References)
     """What configurations may refer to."""
+    reach: spec.Reach = field(default_factory=spec.Reach)
+    """What connectors may reach."""
     log_bytes: int = 1_000_000
     """Size from which a log is rotated; as much again is kept beside it."""
+    pool: Pool | None = None
+    """Where warm engines come from; whoever gives it keeps it."""
 
 
 class ProcessProvisioner:
@@ -104,20 +100,22 @@ class ProcessProvisioner:
         self._command = list(command)
         self._settings = settings or ProcessSettings()
         self._users = Users(self._home, command, enabled=self._settings.own_users)
+        self._pool = self._settings.pool
 
     async def provision(self, deployment: Deployment, token: str) -> None:
         """Start the deployment's process unless it was started before; return once it is recorded."""
         folder = self._folder(deployment)
-        if _already_started(folder, deployment.generation):
+        if already_started(folder, deployment.generation):
             return
         if deployment.runtime_config.get("hosts", 1) > 1:
             raise ProvisionRejected("pipelines run on one host here; set runtime_config.hosts to 1")
         if shutil.which(self._command[0]) is None:
             raise ProvisionRejected(f"there is no program {self._command[0]!r} on this host")
-        with _explained(folder, hopeless=ProvisionRejected):
-            attempt = await asyncio.to_thread(self._attempt, folder, deployment, token)
         try:
-            await self._await_verdict(folder, deployment.generation, attempt)
+            with self._pool.start_in_progress() if self._pool else contextlib.nullcontext():
+                with _explained(folder, hopeless=ProvisionRejected):
+                    attempt = await self._begin(deployment, token)
+                await attempt.verdict()
         finally:
             if folder.removed:  # a late call has made the folder again
                 await asyncio.to_thread(folder.discard)
@@ -128,7 +126,7 @@ class ProcessProvisioner:
         control = folder.control
         if control is None or control.generation != deployment.generation or not control.alive:
             return None
-        port = _read_port(folder.root / "run" / str(control.generation) / PORT_FILE)
+        port = folder.port(control.generation)
         if port is None:
             return None
         host = self._settings.advertised_address or self._settings.bind_address
@@ -144,15 +142,15 @@ class ProcessProvisioner:
         control = folder.control
         if control is None or control.generation < generation:
             over = folder.removed or folder.fenced >= generation or not folder.attempts(generation)
-            return Exit() if over else None
+            return Exit(stopped=folder.fenced >= generation) if over else None
         if control.generation > generation:
-            return Exit()
+            return Exit(stopped=True)
         if control.alive:
             return None
         await ending.exit_recorded(folder, control)
         status = folder.exit_status(control.attempt)
         tail = await asyncio.to_thread(folder.log.tail, control.log_position, _TAIL_LINES)
-        return _exit(status, tail)
+        return _exit(status, tail).but(stopped=folder.fenced >= generation)
 
     async def deprovision(self, deployment: Addressed) -> None:
         """Fence the generation, then end every process up to it."""
@@ -162,6 +160,7 @@ class ProcessProvisioner:
         generation = deployment.generation
         with _explained(folder):
             await asyncio.to_thread(folder.fence, generation)
+            faults.reach(faults.FENCED)
             if folder.removed:
                 await asyncio.to_thread(folder.discard)
                 return
@@ -184,18 +183,43 @@ class ProcessProvisioner:
         folder = self._folder(deployment)
         with _explained(folder):
             await asyncio.to_thread(folder.mark_removed)
+            faults.reach(faults.MARKED)
             if folder.root.exists():
                 await ending.end(folder, EVERY_GENERATION, grace=self._settings.grace)
             await asyncio.to_thread(folder.discard)
             await asyncio.to_thread(self._users.release, folder.pipeline_id)
 
-    def logs(self, pipeline_id: str, *, follow: bool = True) -> AsyncIterator[bytes]:
+    def logs(
+        self, pipeline_id: str, *, follow: bool = True, start: int | None = None
+    ) -> AsyncIterator[bytes]:
         """Yield the pipeline's log in chunks of whole lines."""
-        return following.follow(Folder(self._home, pipeline_id), forever=follow)
+        folder = Folder(self._home, pipeline_id)
+        if start is None:
+            return following.follow(folder, forever=follow)
+        return following.follow_from(folder, start, forever=follow)
+
+    async def log_place(self, pipeline_id: str, cursor: str) -> LogPlace:
+        """Say where a reader of the log begins."""
+        return await asyncio.to_thread(following.place, Folder(self._home, pipeline_id), self.host_id, cursor)
+
+    async def keep(self, pipeline_id: str, name: str, data: bytes) -> None:
+        """Keep what was collected of a pipeline. Raises FileNotFoundError."""
+        await asyncio.to_thread(Collected(Folder(self._home, pipeline_id).root).add, name, data)
+
+    async def kept(self, pipeline_id: str) -> Mapping[str, bytes]:
+        """Give what was collected of a pipeline and is kept."""
+        return await asyncio.to_thread(Collected(Folder(self._home, pipeline_id).root).all)
 
     async def adopt(self) -> Sequence[Adopted]:
         """List the deployments of this host that nobody has stopped; tidy up after deleted pipelines."""
         return await asyncio.to_thread(self._adopt)
+
+    async def recorded(self, deployment: Addressed) -> dict[str, Any] | None:
+        """Return what the deployment was provisioned with. Raises Superseded where it is being stopped."""
+        folder = self._folder(deployment)
+        if folder.fenced >= deployment.generation:
+            raise Superseded("it is being stopped")
+        return await asyncio.to_thread(folder.remembered, deployment.generation)
 
     async def rotate_logs(self) -> None:
         """Bound the logs of this host; to be called every few seconds."""
@@ -207,18 +231,33 @@ class ProcessProvisioner:
         except ValueError:
             raise ProvisionRejected(f"not a pipeline id: {deployment.pipeline_id!r}") from None
 
-    def _attempt(self, folder: Folder, deployment: Deployment, token: str) -> str:
-        """Write down an attempt and start its shim."""
+    async def _begin(self, deployment: Deployment, token: str) -> Attempt:
+        """Write down an attempt and have it carried out: by a warm engine, or else from nothing."""
+        folder = self._folder(deployment)
+        attempt = await asyncio.to_thread(self._write, folder, deployment, token)
+        try:
+            if self._pool and await self._pool.take_on(attempt):
+                return attempt
+        except Lost as lost:
+            # Another attempt, since the shim of what was lost may yet write down how the first one ended.
+            _log.warning("warm engine lost", pipeline_id=folder.pipeline_id, reason=str(lost))
+            attempt = await asyncio.to_thread(self._write, folder, deployment, token)
+        await asyncio.to_thread(attempt.begin)
+        return attempt
+
+    def _write(self, folder: Folder, deployment: Deployment, token: str) -> Attempt:
+        """Write down an attempt."""
         generation = deployment.generation
         uid = self._users.number(folder.pipeline_id)
         folder.furnish(self._users.passage)
+        folder.remember(deployment)
+        folder.remember(deployment)
         labels = labels_of(folder.pipeline_id, deployment.name)
         folder.log.say(f"provisioning deployment {deployment.deployment_id}, generation {generation}", labels)
         if ignored := spec.ignored(deployment):
             folder.log.say(f"env may not set {', '.join(ignored)}: left out", labels, level="WARN")
         secrets, carriers = spec.carried(self._settings.references.resolve(deployment))
         working = folder.root / "run" / str(generation)
-        attempt = f"{generation}.{uuid4().hex[:12]}"
         told = {
             "argv": spec.arguments(self._command, deployment, working, self._settings.bind_address),
             "environment": spec.environment(deployment, self._command, working),
@@ -234,26 +273,13 @@ class ProcessProvisioner:
                 "uid": uid,
             },
         }
+        name = f"{generation}.{uuid4().hex[:12]}"
         attempts = folder.root / "attempts"
-        spec.configuration(deployment, folder.root, token).write(attempts / f"{attempt}.config")
-        launcher.write_whole(attempts / f"{attempt}.json", json.dumps(told))
-        _start_shim(folder, attempt, (spec.cookie(deployment), labels), secrets)
-        return attempt
-
-    async def _await_verdict(self, folder: Folder, generation: int, attempt: str) -> None:
-        """Wait until the generation is started, by this attempt or another, or the launcher has refused."""
-        deadline = monotonic() + _START_BOUND
-        poll = _FIRST_POLL
-        while True:
-            status = folder.exit_status(attempt)  # before the control file, which is written first
-            if _already_started(folder, generation):
-                return
-            if status is not None:
-                raise _refusal(folder, attempt, status)
-            if monotonic() > deadline:
-                raise ProvisionError("the launcher has not reported in time")
-            await asyncio.sleep(poll)
-            poll = min(poll * 1.5, _LAST_POLL)
+        config = spec.configuration(deployment, folder.root, token, self._settings.reach)
+        config.write(attempts / f"{name}.config")
+        launcher.write_whole(attempts / f"{name}.json", json.dumps(told))
+        faults.reach(faults.ATTEMPT_WRITTEN)
+        return Attempt(folder, generation, name, spec.cookie(deployment), labels, told, secrets)
 
     def _adopt(self) -> list[Adopted]:
         found = []
@@ -285,54 +311,6 @@ class ProcessProvisioner:
                 _log.warning("log not rotated", pipeline_id=folder.pipeline_id, error=str(error))
 
 
-def _already_started(folder: Folder, generation: int) -> bool:
-    """Say whether the generation's process was started; raise where it may not be (any more, or yet)."""
-    control = folder.control
-    recorded = control.generation if control else 0
-    if folder.removed or folder.fenced >= generation or recorded > generation:
-        raise Superseded(f"generation {generation} was stopped or replaced")
-    if recorded == generation:
-        return True
-    if control and control.alive:
-        raise ProvisionError(f"the process of generation {recorded} still runs")
-    return False
-
-
-def _start_shim(folder: Folder, attempt: str, names: tuple[str, str], secrets: Mapping[str, str]) -> None:
-    """Start the shim; the shell that we wait for has left it behind when it returns. The names are the
-    deployment's cookie and the labels of its log; the secrets go along in the environment."""
-    labels = names[1]
-    start = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(folder.root), attempt]
-    log = folder.log.open(labels)
-    try:
-        subprocess.run(
-            ["/bin/sh", str(_SHIM), str(folder.root), attempt, *names, *start],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), **secrets},
-            start_new_session=True,
-            check=True,
-        )
-    except subprocess.SubprocessError as error:
-        raise ProvisionError(f"the shim could not be started: {error}") from error
-    finally:
-        os.close(log)
-
-
-def _refusal(folder: Folder, attempt: str, status: int) -> ProvisionError:
-    """Turn a launcher's exit status into the error that it means."""
-    if status in (launcher.FENCED, launcher.STARTED):  # started, and stopped again before we looked
-        return Superseded("the generation was stopped or replaced while it was being started")
-    if status == launcher.BUSY:
-        return ProvisionError(f"the pipeline's lock is held by another process ({folder.refusal(attempt)})")
-    if status == launcher.CANNOT:
-        return ProvisionRejected(f"the process could not be prepared: {folder.refusal(attempt)}")
-    tail = " / ".join(folder.log.tail(0, 3))
-    return ProvisionError(f"the launcher ended with status {status}: {tail}")
-
-
 def _clear(folder: Folder, generation: int) -> bool:
     """Set the storage aside while nothing can start, then delete it; say whether there was any."""
     with folder.locked():
@@ -342,6 +320,7 @@ def _clear(folder: Folder, generation: int) -> bool:
         if control and control.alive:
             raise ProvisionError("the pipeline's process still runs")
         found = folder.set_aside(folder.root / STORAGE_FOLDER)
+        faults.reach(faults.SET_ASIDE)
     folder.empty_trash()
     return found
 
@@ -352,21 +331,6 @@ def _exit(status: int | None, tail: Sequence[str]) -> Exit:
         with contextlib.suppress(ValueError):
             return Exit(signal=signal.Signals(status - 128).name, log_tail=tail)
     return Exit(exit_code=status, log_tail=tail)
-
-
-def _read_port(path: Path) -> int | None:
-    """Read a port number from a file that a program wrote, whatever it may have put there instead."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        text = os.read(descriptor, 16).strip()
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return int(text) if text.isdigit() and 0 < int(text) < 65_536 else None
 
 
 def _say(folder: Folder, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What `${secret:…}` and `${env:…}` in a runtime configuration stand for, on this host.
+"""What `${secret:…}` and `${env:…}` stand for on this host, for pipelines and their connectors.
 
     ${secret:NAME}                   the file NAME in the tenant's folder of secrets
     ${secret:kubernetes:NAME/KEY}    the file NAME/KEY there, as Kubernetes mounts a secret
@@ -13,21 +13,19 @@ environment of that process. Configurations, plans and histories keep the refere
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from sluicegate.lifecycle.effects import Deployment
-from sluicegate.protocol import secret_variable
+from sluicegate.protocol import REFERENCE, compose, references, secret_variable
 from sluicegate.provision import ReferenceUnresolved
 
 DEFAULT_TENANT = str(UUID(int=0))
 MAX_BYTES = 64 * 1024
 """Of one value; an environment variable of Linux may have 128 KiB."""
 
-_REFERENCE = re.compile(r"(\$?)\$\{(secret|env):([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _KUBERNETES = "kubernetes:"
 
@@ -43,12 +41,16 @@ class References:
 
     def resolve(self, deployment: Deployment) -> dict[str, str]:
         """Return the variables that a deployment's process gets: those of its `env` that have a reference,
-        and one for each reference anywhere in its configuration. Raises ReferenceUnresolved."""
+        and one for each reference in its configuration or its connectors'. Raises ReferenceUnresolved."""
         config = deployment.runtime_config
         tenant_id = deployment.workflow_id.split("/")[1]
-        values = {found: self._value(found, tenant_id) for found in set(_references(config))}
+        plan = deployment.plan.json_value
+        connected = [plan.get(key) for key in ("input_connectors", "output_connectors")]
+        values = {found: self._value(found, tenant_id) for found in set(references([config, connected]))}
         given: Mapping[str, str] = config.get("env") or {}
-        composed = {name: _compose(text, values) for name, text in given.items() if _REFERENCE.search(text)}
+        composed = {
+            name: compose(text, values.__getitem__) for name, text in given.items() if REFERENCE.search(text)
+        }
         return composed | {secret_variable(reference): value for reference, value in values.items()}
 
     def _value(self, reference: str, tenant_id: str) -> str:
@@ -75,7 +77,7 @@ class References:
 
 def has_reference(text: str) -> bool:
     """Say whether a text has anything to replace, an escape included."""
-    return _REFERENCE.search(text) is not None
+    return REFERENCE.search(text) is not None
 
 
 def _usable(part: str) -> bool:
@@ -110,24 +112,3 @@ def _read_within(folder: Path, path: Path) -> str | None:
         return raw.decode().removesuffix("\n")
     except UnicodeDecodeError:
         return None
-
-
-def _references(value: Any) -> Iterator[str]:
-    """Give every reference in a configuration, however deep."""
-    match value:
-        case str():
-            yield from (f"{kind}:{name}" for escape, kind, name in _REFERENCE.findall(value) if not escape)
-        case dict():
-            for item in value.values():
-                yield from _references(item)
-        case list():
-            for item in value:
-                yield from _references(item)
-
-
-def _compose(text: str, values: Mapping[str, str]) -> str:
-    def replaced(match: re.Match[str]) -> str:
-        escape, kind, name = match.groups()
-        return match[0][1:] if escape else values[f"{kind}:{name}"]
-
-    return _REFERENCE.sub(replaced, text)

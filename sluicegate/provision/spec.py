@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,9 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OURS = ("PATH", "HOME", "GCONV_PATH", "GLIBC_TUNABLES", "BASH_ENV", "ENV")
 _OURS_PREFIXES = ("LD_", "PYTHON", "SLUICEGATE_")
 """Variables that decide which code a process runs: a pipeline's configuration must not."""
+
+_EARLY = ("LD_", "PYTHON", "GLIBC_", "MALLOC_", "LANG", "LC_", "LOC", "TZ", "OPENSSL_", "SSL_", "OMP_")
+"""How variables begin that the loader, the C library, the interpreter or a library reads once."""
 
 
 def arguments(command: Sequence[str], deployment: Deployment, working: Path, bind: str) -> list[str]:
@@ -50,7 +54,15 @@ def arguments(command: Sequence[str], deployment: Deployment, working: Path, bin
     return line
 
 
-def configuration(deployment: Deployment, root: Path, token: str) -> EngineConfig:
+@dataclass(frozen=True)
+class Reach:
+    """What the connectors of this host's pipelines may reach beside their own folder and public hosts."""
+
+    folders: tuple[Path, ...] = ()
+    networks: tuple[str, ...] = ()
+
+
+def configuration(deployment: Deployment, root: Path, token: str, reach: Reach) -> EngineConfig:
     """Fill in the config file of a deployment."""
     return EngineConfig(
         name=f"pipeline-{deployment.pipeline_id}",
@@ -63,6 +75,8 @@ def configuration(deployment: Deployment, root: Path, token: str) -> EngineConfi
         storage_config={"path": str(root / STORAGE_FOLDER)} if stores(deployment) else None,
         runtime_config=deployment.runtime_config,
         plan=deployment.plan.json_value,
+        connector_folders=list(map(str, reach.folders)),
+        connector_networks=list(reach.networks),
     )
 
 
@@ -78,7 +92,7 @@ def cookie(deployment: Deployment) -> str:
 
 def environment(deployment: Deployment, command: Sequence[str], working: Path) -> dict[str, str]:
     """Make the environment: what the process needs, what its user asked for, nothing of the worker's."""
-    found = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    found = common_environment(command)
     runtime = deployment.runtime_config
     threads = runtime.get("io_workers") or runtime.get("workers")
     if threads:
@@ -89,9 +103,22 @@ def environment(deployment: Deployment, command: Sequence[str], working: Path) -
         for name, value in wanted.items()
         if may_set(name) and not references.has_reference(str(value))  # those come by another way
     }
-    found |= {"PATH": found.get("PATH", os.defpath), "HOME": str(working), COOKIE: cookie(deployment)}
-    found.setdefault("LANG", "C.UTF-8")
-    return found | interpreter(command)
+    return found | {"HOME": str(working), COOKIE: cookie(deployment)}
+
+
+def common_environment(command: Sequence[str]) -> dict[str, str]:
+    """Make what the environments of all pipelines of this host have, where theirs do not say otherwise."""
+    usual = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return usual | passed_on | interpreter(command)
+
+
+def starts_as_usual(told: Mapping[str, Any]) -> bool:
+    """Say whether what only counts for a process that is started with it is as it is for every pipeline."""
+    usual = common_environment(told["argv"])
+    wanted = {**told["environment"], **dict.fromkeys(told["carried"])}
+    early = {name for name in usual.keys() | wanted.keys() if name.startswith(_EARLY)}
+    return all(usual.get(name) == wanted.get(name) for name in early)
 
 
 def carried(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from sluicegate import errors
-from sluicegate.access import keys, rules
+from sluicegate.access import keys, refusals, rules
 from sluicegate.access.entries import Trust, issuer_mark, person
 from sluicegate.access.roles import Role
 from sluicegate.errors import Refusal
@@ -141,7 +140,7 @@ def test_issuers_are_https_and_public(issuer: str, reason: str | None) -> None:
     if reason is None:
         assert rules.check_issuer(issuer) == issuer
         return
-    with pytest.raises(errors.InvalidOidcIssuerUrl) as refused:
+    with pytest.raises(refusals.InvalidOidcIssuerUrl) as refused:
         rules.check_issuer(issuer)
     assert refused.value.details["issuer"] == issuer
     assert reason in refused.value.details["reason"]
@@ -149,7 +148,7 @@ def test_issuers_are_https_and_public(issuer: str, reason: str | None) -> None:
 
 def test_blank_fields_are_named() -> None:
     rules.check_filled(name="a", audience=None)
-    with pytest.raises(errors.EmptyOidcTrustField) as refused:
+    with pytest.raises(refusals.EmptyOidcTrustField) as refused:
         rules.check_filled(name="a", subject="  ", audience="")
     assert refused.value.details == {"field": "subject"}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate import errors
-from sluicegate.access import directory, ledger, tenant
+from sluicegate.access import directory, ledger, refusals, rules, tenant
 from sluicegate.access.directory import DirectoryState, Drop, Found, Point, Rename
 from sluicegate.access.entries import DEFAULT_TENANT, ApiKey, Member, Tenant, Trust
 from sluicegate.access.roles import Role
@@ -76,7 +76,7 @@ def test_a_key_is_added_once_and_removed_by_name() -> None:
     assert isinstance(refusal(state, AddKey(key=key(key_id="2"))), errors.DuplicateName)
     assert refusal(state, RemoveKey(name="other")).details == {"name": "other"}
     assert after(state, RemoveKey(name="k")).keys == {}
-    assert isinstance(refusal(EMPTY, RemoveKey(name="k")), errors.UnknownApiKey)
+    assert isinstance(refusal(EMPTY, RemoveKey(name="k")), refusals.UnknownApiKey)
 
 
 def test_a_trust_is_added_once_and_removed_by_name() -> None:
@@ -149,12 +149,12 @@ def test_only_an_empty_tenant_is_dissolved_and_then_nothing_is_added() -> None:
     full = after(EMPTY, AddKey(key=key()), AddTrust(trust=trust()), Grant(member=member()))
     counted = {"tenant_id": "t", "pipelines": 0, "api_keys": 1, "oidc_trusts": 1}
     assert refusal(full, Dissolve()).details == counted
-    with pytest.raises(errors.TenantNotEmpty) as refused:
+    with pytest.raises(refusals.TenantNotEmpty) as refused:
         full.check_empty(pipelines=3, operator_keys=2)
     assert refused.value.details == {**counted, "pipelines": 3, "api_keys": 3}
     gone = after(full, RemoveKey(name="k"), RemoveTrust(name="t"), Dissolve())
     assert gone.dissolved
-    assert isinstance(refusal(gone, AddKey(key=key())), errors.UnknownTenant)
+    assert isinstance(refusal(gone, AddKey(key=key())), refusals.UnknownTenant)
 
 
 # The directory
@@ -177,7 +177,7 @@ def test_an_id_counts_before_a_name() -> None:
 
 def test_the_default_tenant_is_there_from_the_beginning() -> None:
     assert ALONE.find("default").id == DEFAULT_TENANT  # type: ignore[union-attr]
-    assert isinstance(refusal(ALONE, Rename(tenant_id="1", name="x")), errors.UnknownTenant)
+    assert isinstance(refusal(ALONE, Rename(tenant_id="1", name="x")), refusals.UnknownTenant)
 
 
 def test_a_name_can_be_taken_over() -> None:
@@ -194,6 +194,18 @@ def test_a_name_can_be_taken_over() -> None:
     assert (again.state, again.answer) == (changed.state, {"displaced": None})
 
 
+@pytest.mark.parametrize("length", [4, 251, 255])
+def test_who_loses_a_name_gets_one_that_is_valid_and_free(length: int) -> None:
+    name, taken = "x" * length, "x" * min(length, 251) + " (1)"
+    tenants = (named(name, "1"), named("other", "2"), named(taken, "3"))
+    state = after(
+        ALONE, *(Found(tenant=tenant) for tenant in tenants), Rename(tenant_id="2", name=name, displace=True)
+    )
+    names = [tenant.name for tenant in state.tenants.values()]
+    assert len(set(names)) == len(names)
+    assert rules.check_tenant_name(state.tenants["1"].name).startswith("xxxx")
+
+
 def test_places_go_with_their_tenant() -> None:
     state = after(
         ALONE,
@@ -204,15 +216,15 @@ def test_places_go_with_their_tenant() -> None:
     )
     assert state.changed(Point(mark="m", tenant_id="1")).state is state
     assert after(state, Drop(tenant_id="1")).places == {"m": (DEFAULT_TENANT,)}
-    assert isinstance(refusal(state, Point(mark="m", tenant_id="9")), errors.UnknownTenant)
+    assert isinstance(refusal(state, Point(mark="m", tenant_id="9")), refusals.UnknownTenant)
 
 
 def test_the_directory_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "MAX_TENANTS", 1)
-    assert isinstance(refusal(ALONE, Found(tenant=named("acme"))), errors.LimitReached)
+    assert isinstance(refusal(ALONE, Found(tenant=named("acme"))), refusals.LimitReached)
     monkeypatch.setattr(directory, "MAX_PLACES", 1)
     state = after(ALONE, Point(mark="m", tenant_id=DEFAULT_TENANT))
-    assert isinstance(refusal(state, Point(mark="n", tenant_id=DEFAULT_TENANT)), errors.LimitReached)
+    assert isinstance(refusal(state, Point(mark="n", tenant_id=DEFAULT_TENANT)), refusals.LimitReached)
 
 
 NAMES = st.sampled_from(["a", "b", "default"])
@@ -281,7 +293,7 @@ def test_the_memo_holds_what_is_small_and_says_so_where_it_is_not() -> None:
 def test_a_tenant_leaves_room_in_the_directory_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "MAX_PLACES_OF_TENANT", 1)
     state = after(ALONE, Found(tenant=named("acme")), Point(mark="m", tenant_id=DEFAULT_TENANT))
-    assert isinstance(refusal(state, Point(mark="n", tenant_id=DEFAULT_TENANT)), errors.LimitReached)
+    assert isinstance(refusal(state, Point(mark="n", tenant_id=DEFAULT_TENANT)), refusals.LimitReached)
     assert after(state, Point(mark="m", tenant_id=DEFAULT_TENANT)) is state
     assert after(state, Point(mark="n", tenant_id="1")).places["n"] == ("1",)
 
@@ -291,7 +303,7 @@ def test_one_person_in_many_tenants_takes_as_much_room_as_many_persons(
 ) -> None:
     monkeypatch.setattr(directory, "MAX_PLACES", 1)
     state = after(ALONE, Found(tenant=named("acme")), Point(mark="m", tenant_id=DEFAULT_TENANT))
-    assert isinstance(refusal(state, Point(mark="m", tenant_id="1")), errors.LimitReached)
+    assert isinstance(refusal(state, Point(mark="m", tenant_id="1")), refusals.LimitReached)
 
 
 def test_a_state_grows_no_larger_than_a_server_takes_but_may_always_shrink(
@@ -301,7 +313,7 @@ def test_a_state_grows_no_larger_than_a_server_takes_but_may_always_shrink(
     monkeypatch.setattr(ledger, "MAX_BYTES", len(ledger.encoded(one)["packed"]))
     ledger.check_room(EMPTY, one)
     ledger.check_room(two, one)
-    with pytest.raises(errors.LimitReached):
+    with pytest.raises(refusals.LimitReached):
         ledger.check_room(one, two)
     monkeypatch.setattr(ledger, "MAX_BYTES", 1)
     ledger.check_room(two, one)

@@ -1,7 +1,7 @@
 """A provisioner, a process and a Temporal client in memory: what deploying and watching need."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,12 +71,16 @@ class FakeRuntime(RuntimeClient):
         super().__init__(lambda deployment_id: f"token of {deployment_id}")
         self.says: list[Observation | Unreachable] = []
         self.looks = 0
+        self.hung_up: Callable[[], None] | None = None
         self.told: list[str] = []
         self.refuse: Exception | None = None
 
-    async def status(self, location: str, deployment_id: str, timeout: float) -> Observation:
+    async def status(
+        self, location: str, deployment_id: str, timeout: float, hung_up: Callable[[], None] | None = None
+    ) -> Observation:
         """Say the next word."""
         self.looks += 1
+        self.hung_up = hung_up
         word = self.says.pop(0) if len(self.says) > 1 else self.says[0]
         if isinstance(word, Unreachable):
             raise word

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from temporalio.testing import ActivityEnvironment
@@ -107,3 +108,38 @@ async def test_of_very_many_messages_the_first_are_kept() -> None:
     kept = outcome.sql_compilation["messages"]
     assert kept == messages[: len(kept)]
     assert 0 < len(json.dumps(kept)) <= compiling.MAX_SQL_BYTES
+
+
+GOOD = {"sql_compilation": {"exit_code": 0, "messages": []}, "program_info": None, "plan": None}
+
+
+def counting(log: Path, last: str) -> Compiler:
+    """A compiler that leaves a dot for each run."""
+    script = f"import json, sys; sys.stdin.read(); open(sys.argv[1], 'a').write('.'); {last}"
+    return Compiler([sys.executable, "-c", script, str(log)])
+
+
+async def test_the_same_program_is_compiled_once(tmp_path: Path) -> None:
+    log = tmp_path / "runs"
+    compiler = counting(log, f"print(json.dumps({GOOD!r}))")
+    first, again = await run(compiler, "one"), await run(compiler, "one")
+    assert first == again
+    assert log.read_text() == "."
+    await run(compiler, "another")
+    assert log.read_text() == ".."
+
+
+async def test_a_compiler_that_met_its_limits_is_asked_again(tmp_path: Path) -> None:
+    log = tmp_path / "runs"
+    compiler = counting(log, "sys.exit(9)")
+    assert (await run(compiler)).system_error == (await run(compiler)).system_error != ""
+    assert log.read_text() == ".."
+
+
+async def test_only_so_many_programs_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "KEPT", 2)
+    log = tmp_path / "runs"
+    compiler = counting(log, f"print(json.dumps({GOOD!r}))")
+    for code in ("a", "b", "a", "c", "a", "b"):  # b is the one that was asked for longest ago
+        await run(compiler, code)
+    assert log.read_text() == "...."

@@ -24,6 +24,8 @@ from sluicegate.runtime_client import Busy, Refused, Unreachable
 
 HOST = Host(host_id="here", logs_address="127.0.0.1:2")
 ADDRESS = Addressed(pipeline_id="p", generation=4)
+STARTED = ActivityEnvironment.default_info().started_time
+"""When Temporal says that the effect began, decades before this host does: only Temporal's clock counts."""
 
 
 def deployment(within: float = 60) -> Deployment:
@@ -38,7 +40,7 @@ def deployment(within: float = 60) -> Deployment:
         initial=Initial.RUNNING,
         runtime_config={},
         plan=Packed.of_json({}),
-        deadline=datetime.now(UTC) + timedelta(seconds=within),
+        deadline=STARTED + timedelta(seconds=within),
     )
 
 
@@ -99,6 +101,15 @@ async def test_a_process_that_never_answers_runs_out_of_time(
     with pytest.raises(ApplicationError) as given_up:
         await provision(deployments, deployment(within=0.2))
     assert given_up.value.type == TIMED_OUT
+
+
+async def test_a_host_whose_clock_is_far_ahead_starts_what_has_time_left(
+    deployments: Deployments, provisioner: Any, runtime: Any, seen: Any
+) -> None:
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    assert deployment().deadline < datetime.now(UTC)
+    await provision(deployments, deployment())
+    assert provisioner.calls == ["provision 4 token of d"]
 
 
 async def test_after_the_deadline_only_a_process_that_is_there_counts(

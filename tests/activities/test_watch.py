@@ -1,8 +1,12 @@
 """Watching: a signal for every change, none without one, and an end that says how the process ended."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +15,20 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import watch as watching
 from activities.watch import Watches
+from sluicegate.lifecycle import restarts
 from sluicegate.lifecycle.effects import Observation, WatchRequest
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.provision import Exit
 from sluicegate.runtime_client import Unreachable
+from tests.chaos import shim
 
+SOURCE = Path(__file__).parents[2]
 Eventually = Callable[..., Awaitable[Any]]
+STARTED = ActivityEnvironment.default_info().started_time
+"""When Temporal says that the watch began, decades before this host does: only Temporal's clock counts."""
 
 
-def request(baseline: Observation, *, age: float = 0, epoch: int = 1) -> WatchRequest:
+def request(baseline: Observation, *, age: float = 0, epoch: int = 1, again: bool = False) -> WatchRequest:
     """A watch of a deployment that became Provisioned so many seconds ago."""
     return WatchRequest(
         pipeline_id="p",
@@ -29,7 +38,8 @@ def request(baseline: Observation, *, age: float = 0, epoch: int = 1) -> WatchRe
         location="127.0.0.1:1",
         deployment_id="d",
         baseline=baseline,
-        provisioned_at=datetime.now(UTC) - timedelta(seconds=age),
+        provisioned_at=STARTED - timedelta(seconds=age),
+        again=again,
     )
 
 
@@ -54,6 +64,23 @@ async def begin(watches: Watches) -> AsyncIterator[Callable[[WatchRequest], asyn
     await asyncio.gather(*begun, return_exceptions=True)
 
 
+async def test_a_process_that_hangs_up_is_looked_at_at_once(
+    begin: Any, runtime: Any, seen: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "BUSY_FOR", 0.0)
+    monkeypatch.setattr(watching, "IDLE_EVERY", 3600.0)
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    begin(request(seen(RuntimeStatus.RUNNING)))
+
+    async def looked(times: int) -> bool:
+        return bool(runtime.looks >= times)
+
+    await eventually(lambda: looked(1))
+    for times in (2, 3):
+        runtime.hung_up()
+        await eventually(lambda times=times: looked(times))
+
+
 async def test_what_is_known_is_no_news(
     begin: Any, runtime: Any, client: Any, seen: Any, eventually: Eventually
 ) -> None:
@@ -65,6 +92,21 @@ async def test_what_is_known_is_no_news(
 
     await eventually(looked)
     assert client.signals == []
+
+
+async def test_a_watch_after_one_that_failed_says_once_that_it_is_there(
+    begin: Any, runtime: Any, client: Any, seen: Any, eventually: Eventually
+) -> None:
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    begin(request(seen(RuntimeStatus.RUNNING), again=True))
+    await client.signalled.wait()
+    looks = runtime.looks
+
+    async def looked() -> bool:
+        return bool(runtime.looks >= looks + 5)
+
+    await eventually(looked)
+    assert [news.observation for news in client.signals] == [seen(RuntimeStatus.RUNNING)]
 
 
 async def test_a_change_is_signalled_once_and_fenced(
@@ -128,6 +170,18 @@ async def test_the_end_of_a_process_says_how(
     assert client.signals == []
 
 
+async def test_a_deployment_that_was_stopped_unknown_to_its_record_is_not_restarted(
+    begin: Any, runtime: Any, provisioner: Any, seen: Any
+) -> None:
+    runtime.says = [Unreachable("refused")]
+    provisioner.ended = Exit(stopped=True)
+    last = await begin(request(seen(RuntimeStatus.RUNNING)))
+    assert last.fatal is not None
+    assert last.fatal.error_code == "DeploymentOutdated"
+    assert "since the backup was made" in last.fatal.message
+    assert not restarts.may_help(last.fatal)
+
+
 @pytest.mark.parametrize(
     ("known", "age", "status"),
     [
@@ -156,3 +210,32 @@ async def test_a_newer_watch_of_the_same_pipeline_ends_the_older(begin: Any, run
 
 def test_a_watch_that_is_lost_is_noticed() -> None:
     assert timedelta(seconds=watching.BEAT_EVERY) * 3 < watching.BEAT_TIMEOUT
+
+
+SET_BACK = """
+import struct, sys, time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+from activities import watch as watching
+
+watching.BUSY_FOR = 0.05
+known = SimpleNamespace(runtime_status=None)
+watch = watching._Watch(request=None, known=known, now=lambda: datetime.now(UTC))
+before = time.time()
+with open(sys.argv[1], "r+b") as control:
+    control.write(struct.pack("=q", -3600 * 10**9))
+assert time.time() < before - 3000
+time.sleep(2 * watching.BUSY_FOR)
+print(watch.pause(1) == watching.IDLE_EVERY)
+"""
+
+
+def test_a_host_whose_clock_is_set_back_looks_no_more_often(tmp_path: Path) -> None:
+    library = shim.built(tmp_path)
+    if library is None:
+        pytest.skip("turning a clock takes a C compiler")
+    control = tmp_path / "control"
+    environment = {**os.environ, **shim.Control(control).environment(library)}
+    command = [sys.executable, "-c", SET_BACK, str(control)]
+    assert subprocess.check_output(command, env=environment, cwd=SOURCE, text=True) == "True\n"

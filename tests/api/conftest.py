@@ -1,8 +1,12 @@
 """The application in this process, a Temporal server with stock flags, a host in memory, a stub process."""
 
 import asyncio
+import gzip
+import io
+import json
 import socket
 import sys
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -16,7 +20,8 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
@@ -46,6 +51,9 @@ from sluicegate.settings import LOGS, RUNTIME, Settings
 from worker import WORKFLOWS
 
 Eventually = Callable[..., Awaitable[Any]]
+PROGRAM_INFO = {"schema": {"inputs": [], "outputs": []}, "dataflow": {"calcite_plan": {}, "mir": {}}}
+FILLING = "x" * 65_536
+PROFILE = b'{"views": []}'
 BAD_PROGRAM = "this is not SQL"
 
 
@@ -59,9 +67,15 @@ class StubProcess:
         self.authorizations: list[str] = []
         self.waiting = asyncio.Event()
         self.abandoned = asyncio.Event()
+        self.told: list[str] = []
+        self.kept: dict[str, dict[str, bytes]] = {}
+        """What was collected of each pipeline."""
+        self.chunks = 0
+        """How many chunks of an endless stream have been taken."""
         routes = [
             Route("/ingress/{table}", self.ingress, methods=["POST"]),
             Route("/query", self.query),
+            WebSocketRoute("/query", self.converse),
             Route("/stats", self.stats),
             Route("/completion_status", self.completion),
             Route("/rebalance", self.nothing, methods=["POST"]),
@@ -70,6 +84,10 @@ class StubProcess:
             Route("/checkpoints", self.checkpoints),
             Route("/metrics", self.metrics),
             Route("/logs/{pipeline_id}", self.logs),
+            Route("/collected/{pipeline_id}", self.collected),
+            Route("/collected/{pipeline_id}/{name}", self.collect, methods=["PUT"]),
+            Route("/egress/{view}", self.egress, methods=["POST"]),
+            Route("/{path:path}", self.other, methods=["GET", "POST"]),
         ]
         self.app = Starlette(routes=routes)
 
@@ -97,6 +115,26 @@ class StubProcess:
                 yield f'{{"n":{number}}}\n'.encode()
 
         return StreamingResponse(rows(), media_type="application/json", headers={"X-Own": "kept"})
+
+    async def converse(self, socket: WebSocket) -> None:
+        """Say back what is asked, fail, hang up, or never answer, as the query says."""
+        self.authorizations.append(socket.headers["authorization"])
+        await socket.accept()
+        asked = await socket.receive_json()
+        if asked["sql"] == "wait":
+            self.waiting.set()
+            with suppress(WebSocketDisconnect):
+                await socket.receive_text()
+            self.abandoned.set()
+        elif asked["sql"] == "crash":
+            return
+        elif asked["sql"] == "fail":
+            await socket.send_json({"error": "no"})
+            await socket.close(1011, "failed")
+        else:
+            await socket.send_text(asked["sql"])
+            await socket.send_bytes(b"\xff" * (2 << 20))
+            await socket.close(1000)
 
     async def _never(self, request: Request) -> Response:
         self.waiting.set()
@@ -130,6 +168,64 @@ class StubProcess:
         claimed = "# TYPE sluicegate_pipelines gauge\nsluicegate_pipelines 1\n"
         return PlainTextResponse(f"# TYPE records_total counter\nrecords_total 7\n{claimed}")
 
+    async def egress(self, request: Request) -> Response:
+        """Give one chunk and then none, or chunks without end as fast as they are taken."""
+        self.told.append(f"{request.url.query} {(await request.body()).decode()}")
+        if request.path_params["view"] == "crowded":
+            refusal = {"message": "no", "error_code": "ApiConnectionLimit", "details": None}
+            return JSONResponse(refusal, 429)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            self.chunks = 0
+            try:
+                while True:
+                    yield (
+                        json.dumps({"sequence_number": self.chunks, "text_data": FILLING}).encode() + b"\r\n"
+                    )
+                    self.chunks += 1
+                    await asyncio.sleep(0)  # to send to who has hung up does not wait, and nobody else could
+                    if request.path_params["view"] == "quiet":
+                        self.waiting.set()
+                        await asyncio.Event().wait()
+            finally:
+                self.abandoned.set()
+
+        return StreamingResponse(chunks(), media_type="application/json")
+
+    async def collect(self, request: Request) -> Response:
+        """Keep what was collected."""
+        kept = self.kept.setdefault(request.path_params["pipeline_id"], {})
+        kept[request.path_params["name"]] = await request.body()
+        return Response(status_code=204)
+
+    async def collected(self, request: Request) -> Response:
+        """Give it back, newest first."""
+        whole = io.BytesIO()
+        kept = self.kept.get(request.path_params["pipeline_id"], {})
+        with zipfile.ZipFile(whole, "w") as archive:
+            for name in sorted(kept, reverse=True):
+                archive.writestr(name, kept[name])
+        return Response(whole.getvalue(), media_type="application/zip")
+
+    async def other(self, request: Request) -> Response:
+        """Write down what is asked, and say so; refuse what has `missing` in its path."""
+        target = request.scope["raw_path"].decode() + (f"?{request.url.query}" if request.url.query else "")
+        body = (await request.body()).decode()
+        self.told.append(f"{request.method} {target} {body}".strip())
+        if "missing" in target:
+            refusal = {
+                "message": "no",
+                "error_code": "UnknownInputEndpoint",
+                "details": {"endpoint_name": "x"},
+            }
+            return JSONResponse(refusal, 404)
+        if target == "/samply_profile?latest=true":
+            return Response(status_code=204, headers={"Retry-After": "7"})
+        if target == "/dump_json_profile" and "gzip" in request.headers.get("accept-encoding", ""):
+            headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+            return Response(gzip.compress(PROFILE), headers=headers)
+        return Response(PROFILE, 202 if request.method == "POST" else 200, media_type="application/json")
+
     async def logs(self, request: Request) -> Response:
         """Give one line that says what was asked."""
         self.authorizations.append(request.headers["authorization"])
@@ -159,7 +255,7 @@ class FakeHost:
             program_version=program.program_version,
             sql_compilation={"exit_code": 0, "messages": []},
             rust_compilation={"exit_code": 0, "stdout": "", "stderr": ""},
-            program_info=Packed.of_json({"schema": {"inputs": [], "outputs": []}}),
+            program_info=Packed.of_json(PROGRAM_INFO),
             plan=Packed.of_json({}),
         )
 
@@ -343,9 +439,9 @@ def api_tokens(api_settings: Settings) -> Callable[[str], dict[str, str]]:
 
 
 @asynccontextmanager
-async def working(client: Client, address: str) -> AsyncIterator[None]:
-    """Run workers."""
-    fake = FakeHost(client, address)
+async def working(client: Client, address: str, host: FakeHost | None = None) -> AsyncIterator[None]:
+    """Run workers, with a host of a test's own where it has one."""
+    fake = host or FakeHost(client, address)
     effects = [
         fake.bind,
         fake.provision,
@@ -480,3 +576,12 @@ def api_pipeline(api: httpx.AsyncClient, eventually: Eventually) -> Pipeline:
 def api_named(eventually: Eventually) -> Callable[..., Pipeline]:
     """Any pipeline, through any client."""
     return lambda http, name=None: Pipeline(http, eventually, name)
+
+
+@pytest.fixture
+async def running(api_worker: None, api_pipeline: Any, api_process: StubProcess) -> Any:
+    """A pipeline whose process is the stub, which has been told nothing yet."""
+    await api_pipeline.create()
+    await api_pipeline.running()
+    api_process.told.clear()
+    return api_pipeline

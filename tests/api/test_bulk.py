@@ -130,6 +130,27 @@ class TestWithWorkers:
         assert (refused["name"], refused["error_code"]) == (bad.name, "CannotStartWithCompilationError")
         assert {(await one.get())["deployment_status"] for one in good} == {"Running"}
 
+    async def test_a_pipeline_that_is_started_again_holds_nobody_up(
+        self, api: httpx.AsyncClient, make: Make, tag: str, eventually: Eventually
+    ) -> None:
+        pipelines = await make(api, 2)
+        for pipeline in pipelines:
+            await pipeline.running()
+        location = (await begin(api, "stop", tag, at_once=1)).headers["Location"]
+
+        async def told() -> str | None:
+            shown = (await api.get(location)).json()["pipelines"]
+            return next((one["name"] for one in shown if one["outcome"] == "working"), None)
+
+        first = await eventually(told)
+        [again] = [pipeline for pipeline in pipelines if pipeline.name == first]
+        await again.reaches("Stopped")
+        assert (await again.post("start")).status_code == 202
+        shown = await ended(api, location, eventually)
+        assert shown["counts"]["done"] + shown["counts"]["failed"] == 2
+        [other] = [pipeline for pipeline in pipelines if pipeline.name != first]
+        assert (await other.get())["deployment_status"] == "Stopped"
+
     async def test_pages_fit_together(
         self, api: httpx.AsyncClient, make: Make, tag: str, eventually: Eventually
     ) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from api.backend import Backend
 from api.cluster import ClusterHealth
+from sluicegate.lifecycle.stuck import Sight
 from tests.api.conftest import Eventually, stock_server, working
 
 SERVICE = {"healthy", "message", "unchanged_since", "checked_at"}
@@ -45,7 +47,7 @@ async def test_all_is_well(api_worker: None, api: httpx.AsyncClient, eventually:
 async def test_before_anybody_has_looked(api_server: WorkflowEnvironment, api_settings: Any) -> None:
     backend = Backend(api_server.client, api_settings)  # nothing has begun yet
     with pytest.raises(Exception, match="Nobody has looked") as refused:
-        backend.health.cluster(None)  # type: ignore[arg-type]
+        backend.health.cluster(datetime.now(UTC), Sight("anybody"))
     assert type(refused.value).__name__ == "NoClusterMonitorEventsAvailable"
 
 

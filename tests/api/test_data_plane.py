@@ -1,6 +1,7 @@
 """Data and logs go through unchanged, and a caller that hangs up ends what it asked for."""
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,14 +10,6 @@ import pytest
 
 NOBODY = SimpleNamespace(address="127.0.0.1:1")
 """A process that has gone from its address."""
-
-
-@pytest.fixture
-async def running(api_worker: None, api_pipeline: Any) -> Any:
-    """A pipeline whose process is the stub."""
-    await api_pipeline.create()
-    await api_pipeline.running()
-    return api_pipeline
 
 
 async def test_ingress(running: Any, api_process: Any, api_tokens: Any) -> None:
@@ -54,7 +47,9 @@ async def test_stats_and_completion(running: Any) -> None:
     assert done.json() == {"status": "complete", "step": 1}
 
 
-@pytest.mark.parametrize("call", ["GET query?sql=1", "GET stats", "POST ingress/t"])
+@pytest.mark.parametrize(
+    "call", ["GET query?sql=1", "GET stats", "POST ingress/t", "POST egress/v", "POST start_transaction"]
+)
 async def test_what_is_not_deployed(api: httpx.AsyncClient, api_pipeline: Any, call: str) -> None:
     await api_pipeline.create()
     method, _, path = call.partition(" ")
@@ -87,6 +82,49 @@ async def test_hanging_up_ends_the_query(running: Any, api_process: Any, api_url
         asking.cancel()
         async with asyncio.timeout(10):
             await api_process.abandoned.wait()
+
+
+async def test_changes_come_as_they_are_made(running: Any, api_process: Any, api_url: str) -> None:
+    api_process.abandoned.clear()
+    asked = {"format": "json", "send_snapshot": "true"}
+    async with (
+        httpx.AsyncClient(base_url=api_url) as http,
+        http.stream("POST", f"{running.path}/egress/quiet", params=asked) as answer,
+    ):
+        assert answer.status_code == 200
+        assert json.loads(await anext(answer.aiter_lines()))["sequence_number"] == 0
+        assert not api_process.abandoned.is_set()
+    assert api_process.told[-1] == "format=json&send_snapshot=true "
+    async with asyncio.timeout(10):
+        await api_process.abandoned.wait()
+
+
+async def test_who_reads_slowly_holds_up_the_process(running: Any, api_process: Any, api_url: str) -> None:
+    async with (
+        httpx.AsyncClient(base_url=api_url) as http,
+        http.stream("POST", f"{running.path}/egress/endless", json={"format": {"name": "csv"}}) as answer,
+    ):
+        parts = answer.aiter_raw()
+        await anext(parts)
+        before = -1
+        while before < api_process.chunks:  # until all that lies between is full
+            before = api_process.chunks
+            await asyncio.sleep(0.3)
+        async for _ in parts:
+            if api_process.chunks > before:
+                break
+    assert json.loads(api_process.told[-1]) == {"format": {"name": "csv"}}
+
+
+async def test_too_many_follow(running: Any) -> None:
+    answer = await running.post("egress/crowded")
+    assert (answer.status_code, answer.json()["error_code"]) == (429, "ApiConnectionLimit")
+
+
+@pytest.mark.parametrize("verb", ["start_transaction", "commit_transaction"])
+async def test_transactions(running: Any, api_process: Any, verb: str) -> None:
+    await running.http.post(f"{running.path}/{verb}", headers={"Content-Type": "application/json"})
+    assert api_process.told[-1] == f"POST /{verb}"
 
 
 async def test_logs_come_from_the_host(running: Any, api_process: Any, api_tokens: Any) -> None:

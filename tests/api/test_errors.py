@@ -12,7 +12,7 @@ from api import errors as answered
 from api.app import create_app
 from api.shapes import PipelineInfo, PipelineSelectedInfo
 from sluicegate import config, errors
-from sluicegate.lifecycle import record, views
+from sluicegate.lifecycle import record, refusals, views
 from sluicegate.lifecycle.values import Packed
 from sluicegate.settings import Settings
 
@@ -43,7 +43,7 @@ def _objects(refusal: type[errors.Refusal]) -> dict[str, Any]:
 
 
 def test_an_invalid_transition_says_it_as_the_process_does() -> None:
-    problem = errors.InvalidTransition(action="pause", status="Standby")
+    problem = refusals.InvalidTransition(action="pause", status="Standby")
     assert answered.body(problem)["details"] == ["pause", "Standby"]
 
 

@@ -20,14 +20,6 @@ CALLS = [
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
 
-@pytest.fixture
-async def running(api_worker: None, api_pipeline: Any) -> Any:
-    """A pipeline whose process is the stub."""
-    await api_pipeline.create()
-    await api_pipeline.running()
-    return api_pipeline
-
-
 @pytest.mark.parametrize("call", ["rebalance", "start_compaction"])
 async def test_it_answers_with_nothing(running: Any, call: str) -> None:
     for _ in range(2):
@@ -41,12 +33,26 @@ async def test_the_clock_and_the_checkpoints_are_those_of_the_process(running: A
     assert (await running.http.get(f"{running.path}/checkpoints")).json() == []
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [("{", "application/json"), ('{"delta_ms": -1}', "application/json"), ('{"delta_ms": 1}', "text/plain")],
+)
+async def test_a_clock_is_not_moved_by_what_makes_no_sense(
+    api: httpx.AsyncClient, api_pipeline: Any, body: str, kind: str
+) -> None:
+    await api_pipeline.create()
+    headers = {"Content-Type": kind}
+    answer = await api.post(f"{api_pipeline.path}/clock/advance", content=body, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"][:10]) == (400, "text/plain")
+
+
 @pytest.mark.parametrize(("method", "path"), CALLS)
 async def test_nothing_is_deployed(api: httpx.AsyncClient, api_pipeline: Any, method: str, path: str) -> None:
-    unknown = await api.request(method, f"/v0/pipelines/nobody/{path}")
+    body = {"delta_ms": 1} if path == "clock/advance" else None
+    unknown = await api.request(method, f"/v0/pipelines/nobody/{path}", json=body)
     assert (unknown.status_code, unknown.json()["error_code"]) == (404, "UnknownPipelineName")
     await api_pipeline.create()
-    answer = await api.request(method, f"{api_pipeline.path}/{path}")
+    answer = await api.request(method, f"{api_pipeline.path}/{path}", json=body)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json()["error_code"] == "PipelineInteractionNotDeployed"
     assert answer.json()["details"] == {

@@ -62,9 +62,14 @@ async def test_a_running_pipeline(running: Any) -> None:
 async def test_admissions_by_outcome(running: Any) -> None:
     assert (await running.post("clear")).status_code == 400
     assert (await running.post("start")).status_code == 202
+    assert (await running.http.patch(running.path, json={"program_code": "x"})).status_code == 400
+    assert (await running.http.delete(running.path)).status_code == 400
     counted = (await measured(running.http))["sluicegate_admissions_total"]
     assert counted[frozenset({("verb", "start"), ("outcome", "accepted")})] >= 2
     assert counted[frozenset({("verb", "clear"), ("outcome", "StorageStatusImmutableUnlessStopped")})] == 1
+    assert counted[frozenset({("verb", "create"), ("outcome", "accepted")})] >= 1
+    assert counted[frozenset({("verb", "edit"), ("outcome", "UpdateRestrictedToStopped")})] == 1
+    assert counted[frozenset({("verb", "delete"), ("outcome", "DeleteRestrictedToFullyStopped")})] == 1
 
 
 async def test_a_pipeline_that_cannot_become_what_is_desired(

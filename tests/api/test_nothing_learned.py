@@ -1,6 +1,7 @@
 """Whether another tenant has a pipeline cannot be told from any route, whoever asks (I9)."""
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,9 @@ BODIES = {
     ("PATCH", ""): {"description": "mine"},
 }
 """Bodies with which a route gets as far as looking for the pipeline."""
+PAIRS = 60
+INDISTINCT = 0.2
+"""From a half; by chance alone the standard deviation is 0.05."""
 CHANGING = {"date", "content-length"}
 """Headers that may differ with the name or the second."""
 
@@ -123,6 +127,16 @@ async def test_lists_and_a_name_that_is_taken_elsewhere(spied: Spied) -> None:
     assert len((await spied.http.get("/v0/pipelines?selector=status", headers=headers)).json()) == 1
 
 
+async def test_metrics_count_and_name_nobody(spied: Spied) -> None:
+    shown = await spied.http.get("/v0/metrics", headers={"Authorization": "Bearer operator"})
+    assert "sluicegate_pipelines" in shown.text
+    assert spied.taken not in shown.text
+    assert not re.search("[0-9a-f]{8}-[0-9a-f]{4}-", shown.text), "no id of a tenant or a pipeline"
+    for credential in spied.credentials.values():
+        _, _, body = await spied.ask("GET", "/v0/metrics", credential)
+        assert spied.taken.encode() not in body
+
+
 @pytest.fixture
 def looked_up(spied: Spied, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The calls about pipelines that are made behind the application."""
@@ -152,6 +166,27 @@ async def test_both_names_cost_the_same_calls(spied: Spied, looked_up: list[str]
             assert counts[0] == counts[1], f"{method} {rest}"
             known = who == "member of another"
             assert known or not counts[0], f"{method} {rest} looked something up for {who}"
+
+
+async def quicker(spied: Spied, credential: str | None, names: tuple[str, str]) -> float:
+    """How often the first name is answered before the second would be, of all pairs of answers: half the
+    time where nothing tells them apart."""
+    taken: tuple[list[float], list[float]] = [], []
+    for number in range(2 * PAIRS):
+        which = (number + number // 2) % 2  # each as often first as second
+        began = time.perf_counter()
+        await spied.ask("GET", f"/v0/pipelines/{names[which]}", credential)
+        taken[which].append(time.perf_counter() - began)
+    return sum(one < other for one in taken[0] for other in taken[1]) / PAIRS**2
+
+
+@pytest.mark.timeout(240)
+async def test_both_names_take_the_same_time(spied: Spied) -> None:
+    names = spied.taken, "f" * len(spied.taken)
+    for credential in (*spied.credentials.values(), None):
+        assert abs(await quicker(spied, credential, names) - 0.5) < INDISTINCT
+    own = spied.taken, "/".join(("absent", "start"))  # a 405 needs no look at Temporal
+    assert await quicker(spied, spied.credentials["member of another"], own) < 0.5 - INDISTINCT
 
 
 async def test_the_log_names_actor_and_tenant_and_never_a_credential(spied: Spied) -> None:

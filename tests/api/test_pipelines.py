@@ -325,3 +325,10 @@ async def test_a_name_that_none_can_have_disturbs_no_list(
     for selector in ("all", "status"):
         listed = await api.get("/v0/pipelines", params={"selector": selector})
         assert api_pipeline.name in [row["name"] for row in listed.json()]
+
+
+async def test_the_graph_of_a_program(made: Any) -> None:
+    graph = await made.http.get(f"{made.path}/dataflow_graph")
+    assert (graph.status_code, graph.json()) == (200, {"calcite_plan": {}, "mir": {}})
+    unknown = await made.http.get("/v0/pipelines/nobody/dataflow_graph")
+    assert (unknown.status_code, unknown.json()["error_code"]) == (404, "UnknownPipelineName")

@@ -11,8 +11,10 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.beat import heartbeating
+from api.diagnosis import Diagnosis
 from api.health import Health
 from api.rpc import Temporal
+from api.stuck import StuckWork
 from api.validator import Validator
 from sluicegate import errors, temporal
 from sluicegate.access.entries import DEFAULT_TENANT
@@ -46,7 +48,11 @@ async def test_a_program_that_compiles(compiling: None, api: httpx.AsyncClient, 
     info = answer.json()["Success"]["program_info"]
     assert set(answer.json()["Success"]) == {"program_info"}
     assert [relation["name"] for relation in info["schema"]["inputs"]] == ["t"]
-    assert info["dataflow"] is None
+    if ir:
+        nodes = info["dataflow"]["mir"].values()
+        assert [(node["table"], node["view"]) for node in nodes] == [("t", None), (None, "v")]
+    else:
+        assert info["dataflow"] is None
 
 
 async def test_a_program_in_error(compiling: None, api: httpx.AsyncClient) -> None:
@@ -97,7 +103,7 @@ async def test_a_compiler_that_takes_too_long(
 
     client = api_deserted_server.client
     calls = Temporal(client)
-    health = Health(client, calls)
+    health = Health(client, calls, StuckWork(Diagnosis(client, calls)))
     validator = Validator(client, health, within=timedelta(seconds=1))
 
     async def untroubled() -> bool:

@@ -1,11 +1,14 @@
 """`wait_for`: answered when it is so, when it is too late, and when it cannot be."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from api.projection import Projection
+from api.waiting import is_there
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
 
@@ -18,6 +21,12 @@ async def wait(pipeline: Any, wait_for: str, timeout: str = LONG, **more: str) -
     parameters = {"wait_for": wait_for, "timeout": timeout, "selector": "status", **more}
     answer: httpx.Response = await pipeline.http.get(pipeline.path, params=parameters)
     return answer
+
+
+async def keep(pipeline: Any, schedule: dict[str, Any]) -> None:
+    """Give it a schedule."""
+    answer = await pipeline.http.put(f"{pipeline.path}/schedules/only", json=schedule)
+    assert answer.status_code == 200, answer.text
 
 
 def refused(answer: httpx.Response) -> Answer:
@@ -89,6 +98,18 @@ class TestWithAWorker:
             "deployment_error": None,
         }
 
+    async def test_a_schedule_that_starts_it_in_time_is_waited_for(self, api_pipeline: Any) -> None:
+        await api_pipeline.create()
+        await wait(api_pipeline, "compiled")
+        second = (datetime.now(UTC) + timedelta(seconds=3)).second
+        due = {"verb": "start", "cron": f"{second} * * * * * *", "arguments": {"initial": "Paused"}}
+        stop = {"verb": "stop", "cron": due["cron"]}
+        for schedule in (due | {"cron": "0 0 1 1 *"}, due | {"paused": True}, stop):
+            await keep(api_pipeline, schedule)
+            assert refused(await wait(api_pipeline, "paused")) == (409, "WaitInVain")
+        await keep(api_pipeline, due)
+        assert (await wait(api_pipeline, "paused")).status_code == 200
+
     async def test_in_vain_for_a_program_in_error(self, api_pipeline: Any) -> None:
         await api_pipeline.create(program_code="this is not SQL")
         assert refused(await wait(api_pipeline, "compiled")) == (409, "WaitInVain")
@@ -150,3 +171,9 @@ async def test_gone_meanwhile(
     workflow = temporal.pipeline_workflow_id(DEFAULT_TENANT, pipeline.name)
     await api_deserted_server.client.get_workflow_handle(workflow).terminate()
     assert refused(await waits) == (404, "UnknownPipelineName")
+
+
+def test_nobody_is_told_that_it_stopped_while_a_restart_is_awaited() -> None:
+    stopped = {"deployment_status": "Stopped", "deployment_desired_status": "Stopped"}
+    assert is_there(Projection(revision=1, status=stopped), "stopped")
+    assert not is_there(Projection(revision=1, status=stopped, restarting=True), "stopped")

@@ -195,8 +195,8 @@ async def test_more_than_is_kept_between_two_looks_is_a_gap(
 ) -> None:
     async with watching(api_url, pipeline.path) as stream:
         seen = await stream.next()
-        monkeypatch.setattr(lookouts, "SOON", 2.0)
-        monkeypatch.setattr(lookouts, "LATEST", 2.0)
+        monkeypatch.setattr(lookouts, "SOON", 5.0)
+        monkeypatch.setattr(lookouts, "LATEST", 5.0)
         monkeypatch.setattr(journal, "KEPT", 3)
         await asyncio.gather(*(pipeline.post("dismiss_error") for _ in range(10)))
         gap = await stream.next()
@@ -227,8 +227,10 @@ async def test_a_name_that_changes_hands_between_two_looks_is_an_end(
 ) -> None:
     async with watching(api_url, pipeline.path) as stream:
         await stream.next()
-        monkeypatch.setattr(lookouts, "SOON", 2.0)
-        monkeypatch.setattr(lookouts, "LATEST", 2.0)
+        monkeypatch.setattr(lookouts, "SOON", 5.0)
+        monkeypatch.setattr(lookouts, "LATEST", 5.0)
+        await pipeline.post("dismiss_error")
+        await stream.next()  # it has just been looked at, and will not be for five seconds
         await pipeline.http.delete(pipeline.path)
         await pipeline.create()
         assert [(await stream.next())["event"] for _ in range(2)] == ["gap", "deleted"]

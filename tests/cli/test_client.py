@@ -146,6 +146,18 @@ def test_a_watch_that_is_cut_goes_on_after_what_it_has_seen(
     assert [request.query for request in api.seen] == [{}, {"after": "1"}, {"after": "1"}]
 
 
+def test_a_watch_ends_where_its_pipeline_went_during_a_cut(
+    api: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.client.AGAIN_AFTER", 0.0)
+    path = "/v0/pipelines/shop/watch"
+    api.answer("GET", path, EVENTS.format(1))
+    gone = {"message": "gone", "error_code": "UnknownPipelineName", "details": {"pipeline_name": "shop"}}
+    api.answers["GET", path].append((404, json.dumps(gone)))
+    seen = list(client.watch("shop"))
+    assert [(event.kind, event.data.get("after")) for event in seen[1:]] == [("gap", "1"), ("deleted", None)]
+
+
 @pytest.mark.parametrize("status", [401, 404, 503])
 def test_a_watch_that_is_refused_at_its_beginning_says_so(api: Any, client: Client, status: int) -> None:
     api.refuse("GET", "/v0/pipelines/shop/watch", status, "No", "not you")

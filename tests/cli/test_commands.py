@@ -219,6 +219,16 @@ def test_queries_for_people_and_for_machines(api: Any) -> None:
     assert json.loads(run(api, "query", "shop", "SELECT n FROM v", "--json").output) == [{"n": 1}]
 
 
+def test_an_answer_is_written_to_a_file(api: Any, tmp_path: Path) -> None:
+    api.answer("GET", f"{SHOP}/query", b"PAR1\xff")
+    file = tmp_path / "rows.parquet"
+    asked = run(api, "query", "shop", "SELECT n FROM v", "--format", "parquet", "--output", str(file))
+    assert (asked.exit_code, file.read_bytes()) == (0, b"PAR1\xff")
+    assert api.seen[-1].query["format"] == "parquet"
+    api.answer("GET", f"{SHOP}/query", "AB12")
+    assert run(api, "query", "shop", "SELECT n FROM v", "--format", "hash").output.strip() == "AB12"
+
+
 def test_show_and_delete_and_logs(api: Any) -> None:
     api.answer("GET", SHOP, api.pipeline(deployment_error={"message": "it broke"}))
     api.answer("DELETE", SHOP, "")

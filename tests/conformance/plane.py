@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ class Plane:
         return dict(await eventually(there, within))  # type: ignore[arg-type]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         return int(bound.getsockname()[1])
 
@@ -108,7 +110,23 @@ async def _process(module: str, environment: dict[str, str], log: Path) -> Any:
         await process.wait()
 
 
-def _end_pipelines(home: Path) -> None:
+@asynccontextmanager
+async def front_end(environment: dict[str, str], log: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Run an API on a free port for as long as the block runs, and give a client of it."""
+    port = free_port()
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+        _process("api", {**environment, "SLUICEGATE_API_PORT": str(port)}, log),
+    ):
+
+        async def ready() -> bool:
+            return (await client.get("/healthz")).status_code == 200
+
+        await eventually(ready, 60)
+        yield client
+
+
+def end_pipelines(home: Path) -> None:
     """Pipelines outlive their control plane by design."""
     for process in psutil.process_iter(["cmdline"]):
         if any(str(home) in word for word in process.info["cmdline"] or []):
@@ -118,30 +136,27 @@ def _end_pipelines(home: Path) -> None:
 @asynccontextmanager
 async def running(temporal_address: str, folder: Path, **settings: str) -> AsyncIterator[Plane]:
     """Bring up an API, a worker that decides and a worker that has effects; end all of it afterwards."""
-    home, scripts, port = folder / "home", folder / "scripts", _free_port()
+    home, scripts = folder / "home", folder / "scripts"
     scripts.mkdir(parents=True)
     environment = {
         **os.environ,
         "TEMPORAL_ADDRESS": temporal_address,
         "SLUICEGATE_HOME": str(home),
-        "SLUICEGATE_API_PORT": str(port),
         "SLUICEGATE_USER_PER_PIPELINE": "false",
         "SLUICEGATE_RUNTIME_COMMAND": f"{sys.executable} {RUNTIME} --scripts {scripts}",
         **settings,
     }
     async with AsyncExitStack() as parts:
-        parts.callback(_end_pipelines, home)
-        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
-        plane = Plane(await parts.enter_async_context(client), scripts, home)
+        parts.callback(end_pipelines, home)
+        client = await parts.enter_async_context(front_end(environment, folder / "api.log"))
+        plane = Plane(client, scripts, home)
         for role in ("pipelines", "effects"):
             given = {**environment, "SLUICEGATE_WORKER_ROLES": role}
-            plane.workers[role] = await parts.enter_async_context(
-                _process("worker", given, folder / f"{role}.log")
-            )
-        await parts.enter_async_context(_process("api", environment, folder / "api.log"))
-
-        async def ready() -> bool:
-            return (await client.get("/healthz")).status_code == 200
-
-        await eventually(ready, 60)
+            log = folder / f"{role}.log"
+            plane.workers[role] = await parts.enter_async_context(_process("worker", given, log))
+            await eventually(partial(_says_that_it_is_ready, log), 60)
         yield plane
+
+
+async def _says_that_it_is_ready(log: Path) -> bool:
+    return b"worker is ready" in log.read_bytes()

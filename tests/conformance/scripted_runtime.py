@@ -14,7 +14,7 @@ The script of a pipeline is `<folder>/<pipeline name>.json`, read again at every
     {"stubborn": true}                       do not end on SIGTERM
 
 What it is told is appended to `<folder>/<pipeline name>.told`, one JSON object per request but `GET /status`.
-Without a script it is a process that does what it is told at once.
+Without a script it is a process that does what it is told at once, and has nothing to tell.
 """
 
 import argparse
@@ -30,6 +30,35 @@ from urllib.parse import parse_qs, urlsplit
 
 UNREADY = ("Initializing", "Standby", "AwaitingApproval")
 LIFECYCLE = ("/start", "/pause", "/activate", "/approve", "/suspend", "/status")
+
+ENDPOINT: dict[str, Any] = {"endpoint_name": "t.c", "config": {}, "metrics": {}, "fatal_error": None}
+SHAPES: dict[str, Any] = {
+    "/stats": {"global_metrics": {}},
+    "/completion_status": {"status": "complete", "step": 1},
+    "/checkpoints": [],
+    "/metrics": [],
+    "/time_series": {"now": 0, "samples": []},
+    "/start_transaction": {"transaction_id": 1},
+    "/commit_transaction": "Transaction commit initiated",
+    "/dump_json_profile": {},
+}
+"""What a process answers that has nothing to tell."""
+ENDINGS: dict[str, Any] = {
+    "/completion_token": {"token": "t"},
+    "/stats": {**ENDPOINT, "paused": False, "barrier": False},
+    "/command": {},
+}
+"""The same, of the paths of connectors by their ends."""
+KINDS = {
+    "/dump_profile": "application/zip",
+    "/heap_profile": "application/protobuf",
+    "/samply_profile": "application/gzip",
+    "/time_series_stream": "application/x-ndjson",
+    "/egress": "application/json",
+}
+"""What kind of content is answered with nothing in it, by the beginning of a path."""
+TOKEN = {"token": "t"}
+UNDRIVEN = {"message": "Its clock is not driven.", "error_code": "ClockNotDriven", "details": None}
 
 
 class Process:
@@ -84,7 +113,7 @@ class Process:
                 self._desired = "Suspended"
         return 202, f"Pipeline is told {path}"
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+    def answer(self, method: str, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
         """Answer a request that is answered at all."""
         if scripted := self.script.get("replies", {}).get(path):
             return int(scripted[0]), scripted[1]
@@ -94,7 +123,14 @@ class Process:
             return self.obey(path, query)
         if self.status()["runtime_status"] in UNREADY:
             return 503, {"message": "It initialises.", "error_code": "Initializing", "details": None}
-        return 200, None
+        if path == "/clock/advance":
+            return 400, UNDRIVEN
+        if path.startswith("/ingress/"):
+            return 200, TOKEN
+        if (method, path) == ("POST", "/samply_profile"):
+            return 202, None
+        ending = next((shape for end, shape in ENDINGS.items() if path.endswith(end)), None)
+        return 200, SHAPES.get(path, ending)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -118,15 +154,16 @@ class Handler(BaseHTTPRequestHandler):
         if parts.path in script.get("cut", ()):
             self.close_connection = True
         else:
-            self._send(*self.process.answer(parts.path, parse_qs(parts.query)))
+            self._send(*self.process.answer(self.command, parts.path, parse_qs(parts.query)))
 
     do_GET = do_POST = _handle
 
     def _send(self, status: int, body: Any) -> None:
         text = b"" if body is None else json.dumps(body).encode()
+        kind = next((kind for begin, kind in KINDS.items() if self.path.startswith(begin)), None)
         self.send_response(status)
-        if text:
-            self.send_header("content-type", "application/json")
+        if text or kind:
+            self.send_header("content-type", "application/json" if text else str(kind))
         self.send_header("content-length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

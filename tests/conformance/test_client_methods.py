@@ -6,10 +6,12 @@ The pipelines' processes are scripted; what they answer themselves is in the tes
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+from zipfile import ZipFile
 
 import pytest
 from feldera import FelderaClient, Pipeline, PipelineBuilder
@@ -360,6 +362,23 @@ def test_logs(house: Plane, pipeline: Pipeline) -> None:
     assert any("I was told to end." in line for line in islice(pipeline.logs(), 50))
 
 
+def test_resume_logs(pipeline: Pipeline) -> None:
+    pipeline.start()
+    pipeline.stop(force=True)
+    with pipeline.client.resume_pipeline_logs(pipeline.name) as stream:
+        first = list(islice(stream, 2))
+        cursor = stream.cursor()
+    assert (stream.position.seq, stream.position.gap) == (0, 0)
+    with pipeline.client.resume_pipeline_logs(pipeline.name, cursor) as stream:
+        rest = next(iter(stream))
+    assert (stream.position.seq, stream.position.gap) == (2, 0)
+    with pipeline.client.resume_pipeline_logs(pipeline.name) as stream:
+        assert list(islice(stream, 3)) == [*first, rest]
+    with pytest.raises(FelderaAPIError) as refusal:
+        pipeline.client.resume_pipeline_logs(pipeline.name, "nonsense")
+    assert refusal.value.status_code == 400
+
+
 # What is passed on to the process
 
 
@@ -384,6 +403,54 @@ def test_checkpoints_scripted(house: Plane, run: Pipeline) -> None:
     house.script(run.name, {"replies": {"/checkpoints": [200, [CHECKPOINT]]}})
     [checkpoint] = run.checkpoints()
     assert str(checkpoint.uuid) == CHECKPOINT["uuid"]
+
+
+def test_connectors_scripted(house: Plane, run: Pipeline, client: FelderaClient) -> None:
+    refusal = {"message": "no", "error_code": "UnknownInputEndpoint", "details": {"endpoint_name": "t.x"}}
+    house.script(run.name, {"replies": {"/input_endpoints/t.x/stats": [404, refusal]}})
+    client.pause_input_connector(run.name, "T", "c")
+    client.start_input_connector(run.name, '"T"', "c")
+    client.pause_output_connector(run.name, "v", "c")
+    client.start_output_connector(run.name, "v", "c")
+    assert client.input_connector_stats(run.name, "t", "c")["paused"] is False
+    assert client.output_connector_stats(run.name, "v", "c")["endpoint_name"] == "t.c"
+    assert client.generate_completion_token(run.name, "t", "c") == "t"
+    with pytest.raises(FelderaAPIError) as unknown:
+        client.input_connector_stats(run.name, "t", "x")
+    assert (code(unknown), unknown.value.status_code) == ("UnknownInputEndpoint", 404)
+    told = [line.split(" ")[1] for line in house.told(run.name) if "endpoints" in line]
+    assert told[:4] == [
+        "/input_endpoints/t.c/pause",
+        "/input_endpoints/T.c/start",
+        "/output_endpoints/v.c/pause",
+        "/output_endpoints/v.c/start",
+    ]
+
+
+def test_transactions_scripted(house: Plane, run: Pipeline, client: FelderaClient) -> None:
+    stats = {"global_metrics": {"transaction_id": 1}}
+    house.script(run.name, {"replies": {"/stats": [200, stats]}})
+    assert client.start_transaction(run.name) == 1
+    client.commit_transaction(run.name, 1, wait=False)
+    told = house.told(run.name)
+    assert {"POST /start_transaction", "POST /commit_transaction"} <= {line.strip() for line in told}
+
+
+def test_samply_scripted(house: Plane, run: Pipeline, client: FelderaClient) -> None:
+    client.start_samply_profile(run.name, 1)
+    assert client.get_samply_profile(run.name) == b""
+    assert "POST /samply_profile?duration_secs=1" in house.told(run.name)
+
+
+@pytest.mark.parametrize("state", ["pipeline", "run"])
+def test_support_bundle(request: pytest.FixtureRequest, state: str, client: FelderaClient) -> None:
+    asked = request.getfixturevalue(state)
+    with ZipFile(BytesIO(client.get_pipeline_support_bundle(asked.name, {"limit": 1}))) as archive:
+        names = {name.partition("/")[2] or name for name in archive.namelist()}
+        metadata = json.loads(archive.read("metadata.json"))
+    assert {"metadata.txt", "metadata.json", "pipeline_config.json", "pipeline_events.json"} <= names
+    assert ("stats.json" in names) is (state == "run")
+    assert ("stats.json" in metadata["collections"][0]["failed"]) is (state == "pipeline")
 
 
 # The platform

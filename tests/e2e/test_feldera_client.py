@@ -1,12 +1,14 @@
 """The official client drives the main job unchanged."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
-from feldera import FelderaClient, PipelineBuilder
+from feldera import FelderaClient, Pipeline, PipelineBuilder
 from feldera.enums import PipelineStatus
+from feldera.rest.errors import FelderaAPIError
 
 SQL = """
 CREATE TABLE people (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR, born TIMESTAMP)
@@ -18,11 +20,28 @@ CREATE MATERIALIZED VIEW how_many AS SELECT COUNT(*) AS n FROM people;
 # The client sends frames in a format that pandas will drop some day.
 @pytest.mark.filterwarnings("ignore:'epoch' date format is deprecated")
 @pytest.mark.timeout(180)
-async def test_the_main_job(control_plane: Any) -> None:
-    await asyncio.to_thread(_main_job, control_plane.url)
+async def test_the_main_job(control_plane: Any, tmp_path: Path) -> None:
+    await asyncio.to_thread(_main_job, control_plane.url, tmp_path)
 
 
-def _main_job(url: str) -> None:
+def _ask(pipeline: Pipeline, folder: Path) -> None:
+    """Ask in every way that the client has."""
+    sql = "SELECT id, name FROM people ORDER BY id"
+    rows = [{"id": 1, "name": "Ada"}, {"id": 3, "name": "Grace"}, {"id": 4, "name": "Edsger"}]
+    assert list(pipeline.query(sql)) == rows
+    assert list(pipeline.query_arrow_dicts(sql)) == rows
+    assert sum(batch.num_rows for batch in pipeline.query_arrow(sql)) == 3
+    pipeline.query_parquet(sql, str(folder / "people"))
+    assert pandas.read_parquet(folder / "people.parquet").to_dict("records") == rows
+    assert "Edsger" in "".join(pipeline.query_tabular(sql))
+    assert pipeline.query_hash(sql) == pipeline.query_hash(f"{sql} DESC")
+    pipeline.execute("INSERT INTO people VALUES (5, 'Barbara', NULL)")
+    assert list(pipeline.query("SELECT n FROM how_many")) == [{"n": 4}]
+    with pytest.raises(FelderaAPIError, match="Object 'nothing' not found"):
+        list(pipeline.query("SELECT * FROM nothing"))
+
+
+def _main_job(url: str, folder: Path) -> None:
     client = FelderaClient(url, connection_timeout=10)
     pipeline = PipelineBuilder(client, "official", SQL).create()
     assert pipeline.status() == PipelineStatus.STOPPED
@@ -35,6 +54,7 @@ def _main_job(url: str) -> None:
     )
     pipeline.input_pandas("people", frame)
     assert list(pipeline.query("SELECT n FROM how_many")) == [{"n": 3}]
+    _ask(pipeline, folder)
     table = "".join(client.query_as_text("official", "SELECT name FROM people ORDER BY id"))
     assert "Grace" in table
     pipeline.pause()

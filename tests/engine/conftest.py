@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ PATIENCE = 30
 """Seconds that anything may take before a test fails: far more than it ever does."""
 
 
+@cache
+def compiled(program: str) -> dict[str, Any]:
+    """Compile a program; those that are started again need it once."""
+    response = compile_program(CompileRequest(program))
+    assert response.plan is not None, response.sql_compilation
+    return response.plan
+
+
 class Engine:
     """One deployment in a folder, run as a child process."""
 
@@ -31,6 +40,7 @@ class Engine:
         self.deployment_id = str(uuid.uuid4())
         self.program_version = 1
         self.runtime_config: dict[str, Any] = {"workers": 2}
+        self.connector_networks: tuple[str, ...] = ()
         self.storage = folder / STORAGE_FOLDER if storage else None
         self.program = program
         self.log = folder / "log"
@@ -39,8 +49,7 @@ class Engine:
 
     def start(self, initial: str = "running", *, wait: bool = True) -> "Engine":
         """Start the process; wait until it has finished starting, well or not."""
-        compiled = compile_program(CompileRequest(self.program))
-        assert compiled.plan is not None, compiled.sql_compilation
+        plan = compiled(self.program)
         config = EngineConfig(
             name="pipeline-1",
             given_name="demo",
@@ -49,9 +58,10 @@ class Engine:
             generation=1,
             program_version=self.program_version,
             auth_token=TOKEN,
+            connector_networks=list(self.connector_networks),
             storage_config={"path": str(self.storage)} if self.storage else None,
             runtime_config=self.runtime_config,
-            plan=compiled.plan,
+            plan=plan,
         )
         config.write(self.folder / "config.json")
         (self.folder / PORT_FILE).unlink(missing_ok=True)
@@ -119,6 +129,13 @@ class Engine:
         assert self.process is not None
         self.process.send_signal(how)
         return self.process.wait(PATIENCE)
+
+    def peak(self) -> int:
+        """Return how much memory the process has had at most, in bytes."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
 
     def output(self) -> str:
         """Return what the engine has printed."""

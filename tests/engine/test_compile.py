@@ -207,6 +207,7 @@ def test_an_empty_program_compiles(program: str) -> None:
         "udf_stubs": "",
         "input_connectors": {},
         "output_connectors": {},
+        "dataflow": {"calcite_plan": {}, "mir": {}},
     }
     assert response.plan is not None
     assert response.plan["version"] == PLATFORM_VERSION
@@ -259,7 +260,7 @@ def test_a_message_points_at_the_name() -> None:
             "not found",
             id="catalogue",
         ),
-        pytest.param("CREATE FUNCTION f(x INT) RETURNS INT", (1, 1, 1, 36), "one of them", id="function"),
+        pytest.param("CREATE FUNCTION f(x INT) RETURNS INT", (1, 1, 1, 36), "needs a body", id="function"),
         pytest.param("CREATE OR REPLACE VIEW v AS SELECT 1", (1, 1, 1, 36), "OR REPLACE", id="replace"),
     ],
 )
@@ -289,13 +290,13 @@ def test_a_deep_statement_is_an_error_of_its_own() -> None:
     assert "too deeply" in message["message"]
 
 
-def test_lateness_is_kept_with_a_warning() -> None:
-    response = compiled("CREATE TABLE t (ts TIMESTAMP LATENESS INTERVAL '1' HOUR);")
+def test_watermark_is_kept_with_a_warning() -> None:
+    response = compiled("CREATE TABLE t (ts TIMESTAMP WATERMARK INTERVAL '1' HOUR);")
     assert response.sql_compilation["exit_code"] == 0
     assert [message["warning"] for message in response.sql_compilation["messages"]] == [True]
     assert response.program_info is not None
     (field,) = response.program_info["schema"]["inputs"][0]["fields"]
-    assert field["lateness"] == "INTERVAL '1' HOUR"
+    assert field["watermark"] == "INTERVAL '1' HOUR"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +305,6 @@ def test_lateness_is_kept_with_a_warning() -> None:
         pytest.param("[{", "not valid JSON", id="not JSON"),
         pytest.param("{}", "must be a JSON list", id="no list"),
         pytest.param("[{}]", "no transport", id="no transport"),
-        pytest.param('[{"transport": {"name": "datagen"}}]', "HTTP ingress only", id="not in this release"),
     ],
 )
 def test_connectors_are_refused(connectors: str, part: str) -> None:

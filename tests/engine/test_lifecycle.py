@@ -84,13 +84,14 @@ def test_nobody_is_let_in_without_the_token(deploy: Deploy) -> None:
 
 def test_an_unknown_route_is_not_found(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
-    assert engine.http.post("/start_transaction").status_code == 404
+    assert engine.http.post("/no_such_route").status_code == 404
 
 
 def test_a_start_does_without_what_only_queries_need() -> None:
     """Every import before the first answer is time that a user waits."""
     modules = "app, database, loading, pipeline, server"
-    late = "{'sqlglot', 'prettytable', 'pandas', 'numpy', 'pyarrow', 'pydantic', 'httpx'}"
+    late = {"sqlglot", "prettytable", "pandas", "numpy", "pyarrow", "pydantic", "httpx", "faker", "obstore"}
+    late |= {f"sluicegate.engine.{name}" for name in ("connecting.all", "egress", "formats.config")}
     code = (
         f"import sys\nfrom sluicegate.engine import {modules}\nsys.exit(str({late} & set(sys.modules) or ''))"
     )

@@ -1,6 +1,7 @@
-"""Upkeep of a real engine: compaction, rebalancing, and a clock that follows its host."""
+"""Upkeep of a real engine: compaction, rebalancing, and the clock."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,11 @@ import pytest
 from tests.engine.conftest import Deploy, Engine
 
 PROGRAM = "CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR);"
+TIMED = (
+    "CREATE TABLE t (id INT PRIMARY KEY, ts TIMESTAMP);"
+    "CREATE MATERIALIZED VIEW clock AS SELECT NOW() AS now;"
+    "CREATE MATERIALIZED VIEW recent AS SELECT id FROM t WHERE ts >= NOW() - INTERVAL 1 MINUTE;"
+)
 
 
 def test_compaction_folds_the_log_into_the_file(deploy: Deploy) -> None:
@@ -40,8 +46,8 @@ def test_a_suspended_pipeline_does_neither(deploy: Deploy) -> None:
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Run an engine that was asked for a clock driven over HTTP."""
-    engine = Engine(tmp_path_factory.mktemp("engine"), PROGRAM)
-    engine.runtime_config = {"dev_tweaks": {"now_http_driven": True}}
+    engine = Engine(tmp_path_factory.mktemp("engine"), TIMED)
+    engine.runtime_config = {"dev_tweaks": {"now_http_driven": True}, "clock_resolution_usecs": 500_000}
     yield engine.start()
     engine.discard()
 
@@ -52,10 +58,55 @@ def test_the_clock_is_not_driven_unless_asked_for(deploy: Deploy) -> None:
     assert "now_http_driven is not set" in answer.json()["details"]["error"]
 
 
-def test_the_clock_says_that_it_cannot_be_driven(driven: Engine) -> None:
-    answer = driven.http.post("/clock/advance", json={"delta_ms": 1})
+def test_a_clock_that_nobody_reads_is_not_driven(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM)
+    engine.runtime_config["dev_tweaks"] = {"now_http_driven": True}
+    answer = engine.start().http.post("/clock/advance", json={"delta_ms": 1})
     assert (answer.status_code, answer.json()["error_code"]) == (400, "InvalidParam")
-    assert "cannot be driven" in answer.json()["details"]["error"]
+    assert "NOW()" in answer.json()["details"]["error"]
+
+
+def advance(engine: Engine, delta: int | None) -> int:
+    """Advance the clock; return the time."""
+    answer = engine.http.post("/clock/advance", json={"delta_ms": delta})
+    assert (answer.status_code, answer.json().keys()) == (200, {"now_ms", "now"}), answer.text
+    return int(answer.json()["now_ms"])
+
+
+def test_the_clock_is_driven_in_its_resolution(driven: Engine) -> None:
+    now = advance(driven, 0)
+    assert now % 500 == 0
+    assert advance(driven, None) == now + 500
+    assert advance(driven, 501) == now + 1500
+    assert advance(driven, 0) == now + 1500
+
+
+def test_views_see_the_time_that_they_are_given(driven: Engine) -> None:
+    now = datetime.fromtimestamp(advance(driven, 0) / 1000, UTC).replace(tzinfo=None)
+    row = {"insert": {"id": 1, "ts": str(now)}}
+    assert driven.push("t", json.dumps(row), format="json").status_code == 200
+    assert datetime.fromisoformat(driven.rows("SELECT now FROM clock")[0]["now"]) == now
+    assert driven.rows("SELECT id FROM recent") == [{"id": 1}]
+    advance(driven, 60_000)
+    assert driven.rows("SELECT id FROM recent") == [{"id": 1}]
+    advance(driven, None)
+    assert driven.rows("SELECT id FROM recent") == []
+
+
+def test_the_time_is_never_after_the_last_year(driven: Engine) -> None:
+    answer = driven.http.post("/clock/advance", json={"delta_ms": (1 << 64) - 1})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "InvalidParam")
+
+
+def test_the_clock_of_the_host_moves_views_without_input(deploy: Deploy) -> None:
+    engine = deploy(TIMED)
+    engine.runtime_config["clock_resolution_usecs"] = 10_000
+    engine.start()
+    seen = engine.rows("SELECT now FROM clock")
+    engine.eventually(lambda: engine.rows("SELECT now FROM clock") != seen)
+    engine.stop()
+    engine.start()
+    assert engine.rows("SELECT now FROM clock")[0]["now"] >= seen[0]["now"]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_many_errors_on_one_long_line_are_a_small_answer() -> None:
 
 
 def test_warnings_do_not_crowd_out_errors() -> None:
-    columns = ", ".join(f"c{n} TIMESTAMP LATENESS INTERVAL '1' HOUR" for n in range(150))
+    columns = ", ".join(f"c{n} TIMESTAMP WATERMARK INTERVAL '1' HOUR" for n in range(150))
     response = compile_program(
         CompileRequest(f"CREATE TABLE t ({columns}); CREATE VIEW v AS SELECT x FROM t")
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sluicegate import config, errors
-from sluicegate.lifecycle import commands, ids, reconcile, record, schedules, transitions
+from sluicegate import config
+from sluicegate.lifecycle import commands, ids, reconcile, record, refusals, schedules, transitions
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import CompileOutcome, Host, Observation, Observed, Provisioned, Readopt
 from sluicegate.lifecycle.journal import Cause, Event
@@ -71,7 +71,7 @@ class Process:
         """Show what a watch sees."""
         seen = Observation(runtime_status=self.status, runtime_desired_status=self.desired)
         if not self.alive:
-            problem = errors.RunnerCheckError(error="the process was ended by signal 9")
+            problem = refusals.RunnerCheckError(error="the process was ended by signal 9")
             return seen.but(fatal=transitions.failure(problem))
         if not self.answers:
             away = RuntimeStatus.UNAVAILABLE
@@ -187,7 +187,7 @@ class World:
             case Effect.COMPILE, _:
                 records = transitions.compile_failed(p, reason, now)
             case Effect.PROVISION, "refused":
-                problem = errors.RunnerProvisionError(error=reason)
+                problem = refusals.RunnerProvisionError(error=reason)
                 records = transitions.over(p, transitions.failure(problem), now)
             case ((Effect.PROVISION | Effect.BIND), _):
                 records = transitions.provision_failed(p, reason, now)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sluicegate import errors
-from sluicegate.lifecycle import admission, transitions
+from sluicegate.lifecycle import admission, refusals, transitions
 from sluicegate.lifecycle.commands import Activate, Approve
 from sluicegate.lifecycle.record import Bootstrap
 from sluicegate.lifecycle.status import (
@@ -82,7 +82,7 @@ def test_a_process_that_goes_on_after_its_standby_is_not_told_to_return(standby:
 
 @pytest.mark.parametrize("word", ["standby", "Running", "", "x" * 500])
 def test_an_activation_to_anything_else(word: str, deployed: Any, at: datetime) -> None:
-    with pytest.raises(errors.InvalidActivateStatus) as refused:
+    with pytest.raises(refusals.InvalidActivateStatus) as refused:
         admission.admit(deployed(PROVISIONED), Activate(initial=word), at)
     assert refused.value.shown_details == word[:64]
     with pytest.raises(errors.PipelineInteractionNotDeployed):
@@ -135,7 +135,7 @@ def test_a_later_approval_replaces_the_flags_of_an_earlier_one(awaiting: "World"
 
 def test_an_approval_cannot_be_both_silent_and_concurrent(deployed: Any, at: datetime) -> None:
     for status in ResourcesStatus:
-        with pytest.raises(errors.InvalidBootstrapConfig):
+        with pytest.raises(refusals.InvalidBootstrapConfig):
             admission.admit(deployed(status), Approve(silent_bootstrap=True, concurrent_bootstrap=True), at)
 
 

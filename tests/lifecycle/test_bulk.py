@@ -117,7 +117,14 @@ def test_what_counts_as_arrived(
         "deployment_desired_status": desired,
         "deployment_error": error,
     }
-    result = judged(verb, {"status": seen, "at_rest": at_rest})
+    result = judged(verb, {"status": seen, "at_rest": at_rest, "to_be_stopped": True})
     assert (result and result.outcome) == outcome
     if result and error:
         assert (result.error_code, len(result.message or "")) == (ERROR["error_code"], MAX_MESSAGE)
+
+
+@pytest.mark.parametrize("status", ["Stopped", "Provisioning", "Running"])
+def test_a_stop_that_was_overtaken_by_a_start_has_failed(status: str) -> None:
+    seen = {"deployment_status": status, "deployment_desired_status": "Running", "deployment_error": None}
+    result = judged("stop", {"status": seen, "at_rest": False, "to_be_stopped": False})
+    assert result == Result(outcome="failed", status=status, message="It was started again meanwhile.")

@@ -1,10 +1,12 @@
 """Runtime and program configuration: defaults, forms, refusals (contract §3.6, §3.7, §9.5)."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from sluicegate import config, errors
+from sluicegate.lifecycle import limits
 
 STORAGE = {
     "backend": {"name": "default"},
@@ -113,6 +115,11 @@ FORMS: list[tuple[str, Any, Any]] = [
     ("dev_tweaks", {"profiling": True, "anything": [1]}, {"profiling": True, "anything": [1]}),
     ("env", {"PATH": "x", "MY_FELDERA_": "y"}, {"PATH": "x", "MY_FELDERA_": "y"}),
     ("workers", 65_535, 65_535),
+    (
+        "resources",
+        {"cpu_cores_min": 0, "cpu_cores_max": 0.5},
+        {**RESOURCES, "cpu_cores_min": 0.0, "cpu_cores_max": 0.5},
+    ),
 ]
 
 
@@ -148,7 +155,7 @@ WRONG: list[tuple[str, Any]] = [
     ("fault_tolerance", "sometimes"),
     ("fault_tolerance", {"model": "twice"}),
     ("fault_tolerance", 5),
-    ("resources", {"cpu_cores_min": 0}),
+    ("resources", {"cpu_cores_min": -0.5}),
     ("resources", {"cpu_cores_max": float("inf")}),
     ("resources", {"cpu_cores_max": float("nan")}),
     ("resources", {"memory_mb_max": 1.5}),
@@ -238,9 +245,10 @@ def test_what_is_no_program_configuration(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [86_401, 10**11, 10**18])
-def test_a_deadline_beyond_a_day_is_refused(seconds: int) -> None:
-    with pytest.raises(errors.InvalidRuntimeConfig):
-        config.runtime_config({"provisioning_timeout_secs": seconds})
+def test_a_deadline_beyond_a_day_is_taken_for_a_day(make_pipeline: Any, seconds: int) -> None:
+    runtime_config = config.runtime_config({"provisioning_timeout_secs": seconds})
+    assert runtime_config["provisioning_timeout_secs"] == seconds
+    assert limits.provision_within(make_pipeline(runtime_config=runtime_config)) == timedelta(days=1)
 
 
 def test_a_configuration_that_would_not_fit_into_the_state_is_refused() -> None:

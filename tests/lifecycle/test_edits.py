@@ -9,7 +9,7 @@ import pytest
 
 from sluicegate import errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import edits
+from sluicegate.lifecycle import edits, refusals
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import ProgramStatus, ResourcesStatus, StorageStatus
@@ -56,7 +56,7 @@ def test_only_the_metadata_may_change_before_it_is_stopped(
         if p.fully_stopped:
             assert edits.apply(p, change, at).event
         else:
-            with pytest.raises(errors.UpdateRestrictedToStopped):
+            with pytest.raises(refusals.UpdateRestrictedToStopped):
                 edits.apply(p, change, at)
 
 
@@ -130,7 +130,7 @@ def test_what_storage_depends_on(
     if storage is StorageStatus.CLEARED or not not_allowed:
         assert versions(edits.apply(p, edit(**given), at).pipeline) == (2, 1, 2)
         return
-    with pytest.raises(errors.EditRestrictedToClearedStorage) as refused:
+    with pytest.raises(refusals.EditRestrictedToClearedStorage) as refused:
         edits.apply(p, edit(**given), at)
     assert refused.value.details == {"not_allowed": not_allowed}
     assert ", ".join(not_allowed) in refused.value.message
@@ -159,15 +159,15 @@ ORDER = [
     (
         {"description": "x" * 301, "name": "q"},
         {"resources_desired": "Provisioned"},
-        errors.TooLongDescription,
+        refusals.TooLongDescription,
     ),
-    ({"tags": ("?",), "name": "q"}, {"resources_desired": "Provisioned"}, errors.InvalidTag),
+    ({"tags": ("?",), "name": "q"}, {"resources_desired": "Provisioned"}, refusals.InvalidTag),
     (
         {"name": "q"},
         {"resources_desired": "Provisioned", "storage_status": "InUse"},
-        errors.UpdateRestrictedToStopped,
+        refusals.UpdateRestrictedToStopped,
     ),
-    ({"name": "q"}, {"storage_status": "InUse"}, errors.EditRestrictedToClearedStorage),
+    ({"name": "q"}, {"storage_status": "InUse"}, refusals.EditRestrictedToClearedStorage),
 ]
 
 
@@ -282,7 +282,7 @@ def test_bad_names(name: str, refusal: type[Refusal], details: dict[str, Any] | 
 
 def test_descriptions() -> None:
     assert edits.check_description("é" * 300)
-    with pytest.raises(errors.TooLongDescription) as refused:
+    with pytest.raises(refusals.TooLongDescription) as refused:
         edits.check_description("é" * 301)
     assert refused.value.details == {"length": 301, "maximum": 300}
 
@@ -291,11 +291,11 @@ def test_tags() -> None:
     good = ("a", "b" * 50, r"x ._/|\:=-9", "a")
     assert edits.check_tags(good) == good
     assert len(edits.check_tags(("t",) * 50)) == 50
-    with pytest.raises(errors.TooManyTags) as refused:
+    with pytest.raises(refusals.TooManyTags) as refused:
         edits.check_tags(("?",) * 51)
     assert refused.value.details == {"count": 51, "maximum": 50}
     for tag in ("", "b" * 51, "?", "é", "a,b", "a\n"):
-        with pytest.raises(errors.InvalidTag) as invalid:
+        with pytest.raises(refusals.InvalidTag) as invalid:
             edits.check_tags(("fine", tag))
         assert list(invalid.value.details) == ["tag", "reason"]
         assert invalid.value.details["tag"] == tag
@@ -308,9 +308,9 @@ def test_deletes(status: ResourcesStatus, wanted: bool, storage: StorageStatus, 
     p = deployed(status, wanted=wanted, storage_status=storage)
     expected: type[Refusal] | None = None
     if not p.fully_stopped:
-        expected = errors.DeleteRestrictedToFullyStopped
+        expected = refusals.DeleteRestrictedToFullyStopped
     elif storage is not StorageStatus.CLEARED:
-        expected = errors.DeleteRestrictedToClearedStorage
+        expected = refusals.DeleteRestrictedToClearedStorage
     if expected is None:
         edits.check_delete(p)
     else:
@@ -332,7 +332,7 @@ def test_edits_are_told_apart_by_what_they_change() -> None:
 def test_a_pipeline_that_no_server_would_take_is_refused(make_pipeline: Any, at: datetime) -> None:
     noise = "".join(random.Random(1).choices(string.printable, k=2_000_000))
     too_much = edit(texts=Packed.of_json({"program_code": noise}))
-    with pytest.raises(errors.PipelineTooLarge) as refused:
+    with pytest.raises(refusals.PipelineTooLarge) as refused:
         edits.apply(make_pipeline(), too_much, at)
     assert refused.value.details["size"] > refused.value.details["maximum"]
 

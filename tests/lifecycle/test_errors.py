@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from sluicegate import errors
+from sluicegate.access import refusals as of_access
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import transitions
+from sluicegate.lifecycle import refusals, transitions
 
 PARAMETERLESS = """
 EmptyName DuplicateName CannotRenameNonExistingPipeline UpdateRestrictedToStopped
@@ -47,6 +48,7 @@ KEYS = {
     "RunnerProvisionError": ("error",),
     "UnresolvedReference": ("error",),
     "RunnerCheckError": ("error",),
+    "DeploymentOutdated": ("error",),
 }
 """Codes of contract §4.2 to §4.4 that the rules know, with their details."""
 
@@ -67,6 +69,11 @@ SAMPLES: dict[str, Any] = {
 def sample(kind: type[Refusal]) -> Refusal:
     """Make a refusal of a kind with details that could occur."""
     return kind(**{key: SAMPLES.get(key, f"The {key} of {{it}}") for key in kind.keys})
+
+
+def test_every_refusal_stands_in_one_of_three_modules() -> None:
+    homes = {kind.__module__ for kind in errors.catalogue().values()}
+    assert homes == {errors.__name__, refusals.__name__, of_access.__name__}
 
 
 @pytest.mark.parametrize("code", KEYS)
@@ -106,7 +113,7 @@ def test_a_code_of_a_newer_release_is_kept() -> None:
 
 
 def test_statuses_are_in_snake_case_and_other_words_as_they_are() -> None:
-    clear = errors.StorageStatusImmutableUnlessStopped(
+    clear = refusals.StorageStatusImmutableUnlessStopped(
         resources_status="Provisioned",
         resources_desired_status="Stopped",
         current_status="InUse",
@@ -124,13 +131,13 @@ def test_what_clients_look_for_in_messages() -> None:
     )
     assert "Failed to connect to host" in unreachable.message
     assert unreachable.message.endswith(' pipeline-id=N/A pipeline-name="p"')
-    undismissed = errors.CannotStartWithUndismissedError().message
+    undismissed = refusals.CannotStartWithUndismissedError().message
     assert "/dismiss_error" in undismissed
     assert "dismiss_error=true" in undismissed
 
 
 def test_a_deployment_error_without_details_says_null() -> None:
-    assert transitions.failure(errors.CannotStartWithCompilationError()).details is None
-    kept = transitions.failure(errors.RunnerCheckError(error="gone"))
+    assert transitions.failure(refusals.CannotStartWithCompilationError()).details is None
+    kept = transitions.failure(refusals.RunnerCheckError(error="gone"))
     assert (kept.error_code, kept.details) == ("RunnerCheckError", {"error": "gone"})
-    assert kept.message == errors.RunnerCheckError(error="gone").message
+    assert kept.message == refusals.RunnerCheckError(error="gone").message

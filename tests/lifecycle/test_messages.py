@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate import errors
-from sluicegate.lifecycle import commands, effects, ids, receipts
+from sluicegate.lifecycle import commands, effects, ids, receipts, refusals
 from sluicegate.lifecycle.commands import Command, Unreadable
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import Observed, Readopt
@@ -82,7 +82,7 @@ def test_what_makes_no_sense_gets_a_receipt_that_says_so(
     assert len(read.reason) <= commands.MAX_REASON
     state = world.state.obeying(read, world.now)
     refusal = state.receipts.kept["fallback"].refusal()
-    assert isinstance(refusal, errors.MessageNotUnderstood)
+    assert isinstance(refusal, refusals.MessageNotUnderstood)
     assert refusal.details == {"reason": read.reason}
     assert state.pipeline == world.p
 
@@ -154,7 +154,7 @@ def test_too_many_at_once_are_refused_until_there_is_room(world: "World") -> Non
     message = commands.parse("start", [{"request_id": "new"}], "x")
     refused = state.obeying(message, at)
     assert refused == state.but(overloaded=True)
-    with pytest.raises(errors.Overloaded):
+    with pytest.raises(refusals.Overloaded):
         state.editing(world_edit("new edit"), at)
     assert state.obeying(commands.parse("start", [{"request_id": "r5"}], "x"), at) == state
     later = at + receipts.KEPT_FOR
@@ -173,7 +173,7 @@ def test_an_edit_has_one_effect(world: "World") -> None:
     edited = world.state.editing(world_edit("e", "one"), world.now)
     later = edited.editing(world_edit("f", "two"), world.now)
     assert later.editing(world_edit("e", "one"), world.now) == later
-    with pytest.raises(errors.IdempotencyKeyReused) as refused:
+    with pytest.raises(refusals.IdempotencyKeyReused) as refused:
         later.editing(world_edit("e", "three"), world.now)
     assert refused.value.details == {"request_id": "e"}
 

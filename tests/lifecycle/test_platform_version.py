@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate import errors
-from sluicegate.lifecycle import edits, transitions
+from sluicegate.lifecycle import edits, refusals, transitions
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import CompileOutcome
 from sluicegate.lifecycle.status import ResourcesStatus
@@ -26,7 +25,7 @@ def test_the_platform_moves_only_where_nothing_is_deployed(
     same = edits.apply(p, update_runtime(p.platform_version), at)
     assert (same.pipeline, same.event) == (p, False)
     if not p.fully_stopped:
-        with pytest.raises(errors.UpdateRestrictedToStopped):
+        with pytest.raises(refusals.UpdateRestrictedToStopped):
             edits.apply(p, update_runtime("2"), at)
         return
     moved = edits.apply(p, update_runtime("2"), at).pipeline

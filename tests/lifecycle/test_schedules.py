@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate import errors
-from sluicegate.lifecycle import commands, cron, reconcile, schedules
+from sluicegate.lifecycle import commands, cron, reconcile, refusals, schedules
 from sluicegate.lifecycle.policies import Schedule
 from sluicegate.lifecycle.reconcile import Effect
 
@@ -54,7 +53,7 @@ def test_what_cron_may_say(text: str) -> None:
     ],
 )
 def test_what_it_may_not(text: str, reason: str) -> None:
-    with pytest.raises(errors.InvalidSchedule, match="not valid") as refused:
+    with pytest.raises(refusals.InvalidSchedule, match="not valid") as refused:
         cron.check(text)
     assert reason in refused.value.details["reason"]
 
@@ -64,7 +63,7 @@ def test_what_it_may_not(text: str, reason: str) -> None:
 )
 def test_arguments_and_zone_are_checked(world: Any, given: dict[str, Any]) -> None:
     before = world.state
-    with pytest.raises(errors.InvalidSchedule):
+    with pytest.raises(refusals.InvalidSchedule):
         world.edit(schedules={"nightly": NIGHTLY.model_copy(update=given)})
     assert world.state == before
 
@@ -172,12 +171,42 @@ def test_schedules_that_come_late_are_done_in_the_order_they_were_due(world: Any
     assert world.p.fully_stopped
 
 
+def test_schedules_that_cannot_be_put_in_place_hold_nobody_up(world: Any) -> None:
+    world.cooperate()
+    assert reconcile.at_rest(world.p)
+    world.edit(schedules={"morning": MORNING})
+    for _ in range(30):
+        world.now += timedelta(minutes=1)
+        world.turn()
+        [action] = world.in_flight
+        assert reconcile.at_rest(world.p), "nobody waits for it"
+        world.fail(action)
+    assert reconcile.at_rest(world.p)
+    assert world.p.retries["place_schedules"].attempts == 30
+    assert world.send("start") is None
+    assert not reconcile.at_rest(world.p)
+    world.turn()
+    assert world.p.deployment_status == "Provisioning"
+
+
+def test_what_mends_a_schedule_does_not_wait_for_the_next_attempt(world: Any) -> None:
+    world.cooperate()
+    world.edit(schedules={"morning": MORNING})
+    world.turn()
+    [action] = world.in_flight
+    world.fail(action)
+    assert placing(world) == []
+    world.edit(schedules={"morning": None})
+    assert len(placing(world)) == 1
+    assert schedules.state(world.p)["problem"] is None
+
+
 def test_there_is_a_limit(world: Any) -> None:
     many = {f"s{number}": NIGHTLY for number in range(schedules.MAX_SCHEDULES)}
     world.edit(schedules=many)
-    with pytest.raises(errors.TooManySchedules):
+    with pytest.raises(refusals.TooManySchedules):
         world.edit(schedules={"more": NIGHTLY})
-    with pytest.raises(errors.UnknownSchedule):
+    with pytest.raises(refusals.UnknownSchedule):
         world.edit(schedules={"more": None})
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sluicegate import config, errors
+from sluicegate import config
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import admission
+from sluicegate.lifecycle import admission, refusals
 from sluicegate.lifecycle.commands import Start
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
@@ -33,14 +33,14 @@ ROWS: tuple[tuple[int, dict[str, Any], dict[str, Any], type[Refusal], dict[str, 
         2,
         {},
         {"silent_bootstrap": True, "concurrent_bootstrap": True},
-        errors.InvalidBootstrapConfig,
+        refusals.InvalidBootstrapConfig,
         {"reason": "silent_bootstrap and concurrent_bootstrap are mutually exclusive"},
     ),
     (
         5,
         {"resources_status": ResourcesStatus.STOPPING},
         {},
-        errors.IllegalPipelineAction,
+        refusals.IllegalPipelineAction,
         {
             "status": "Stopping",
             "current_desired_status": "Stopped",
@@ -48,18 +48,18 @@ ROWS: tuple[tuple[int, dict[str, Any], dict[str, Any], type[Refusal], dict[str, 
             "hint": HINT,
         },
     ),
-    (6, {"deployment_error": ERROR}, {"dismiss_error": False}, errors.CannotStartWithUndismissedError, {}),
-    (7, {"storage_status": StorageStatus.CLEARING}, {}, errors.CannotStartWhileClearingStorage, {}),
-    (8, {"program_status": ProgramStatus.SQL_ERROR}, {}, errors.CannotStartWithCompilationError, {}),
-    (9, {"deployment_initial": Initial.PAUSED}, {}, errors.InitialImmutableUnlessStopped, {}),
+    (6, {"deployment_error": ERROR}, {"dismiss_error": False}, refusals.CannotStartWithUndismissedError, {}),
+    (7, {"storage_status": StorageStatus.CLEARING}, {}, refusals.CannotStartWhileClearingStorage, {}),
+    (8, {"program_status": ProgramStatus.SQL_ERROR}, {}, refusals.CannotStartWithCompilationError, {}),
+    (9, {"deployment_initial": Initial.PAUSED}, {}, refusals.InitialImmutableUnlessStopped, {}),
     (
         10,
         {"bootstrap": Bootstrap(policy=BootstrapPolicy.REJECT)},
         {},
-        errors.BootstrapPolicyImmutableUnlessStopped,
+        refusals.BootstrapPolicyImmutableUnlessStopped,
         {},
     ),
-    (11, {}, {"initial": Initial.STANDBY}, errors.InitialStandbyNotAllowed, {}),
+    (11, {}, {"initial": Initial.STANDBY}, refusals.InitialStandbyNotAllowed, {}),
 )
 """Number, what the record is like, what is asked for, the refusal, its details."""
 
@@ -95,7 +95,7 @@ def test_the_earlier_row_wins(
 def test_no_start_before_the_stop_is_over(status: str, deployed: Any, at: datetime) -> None:
     p = deployed(ResourcesStatus(status), wanted=False)
     for asked in (Start(), Start(initial=Initial.PAUSED)):
-        with pytest.raises(errors.IllegalPipelineAction) as refused:
+        with pytest.raises(refusals.IllegalPipelineAction) as refused:
             admission.admit(p, asked, at)
         assert refused.value.details["status"] == status
         assert list(refused.value.details) == [
@@ -108,7 +108,7 @@ def test_no_start_before_the_stop_is_over(status: str, deployed: Any, at: dateti
 
 @pytest.mark.parametrize("status", ["SqlError", "RustError", "SystemError"])
 def test_every_kind_of_compilation_error_forbids(status: str, make_pipeline: Any, at: datetime) -> None:
-    with pytest.raises(errors.CannotStartWithCompilationError):
+    with pytest.raises(refusals.CannotStartWithCompilationError):
         admission.admit(make_pipeline(program_status=ProgramStatus(status)), Start(), at)
 
 
@@ -133,14 +133,14 @@ def test_a_repeated_start_changes_nothing_and_another_is_refused(
     admitted = admission.admit(p, Start(), at)
     assert admitted.pipeline == p.but(told_at=at)
     assert admitted.event
-    with pytest.raises(errors.InitialImmutableUnlessStopped):
+    with pytest.raises(refusals.InitialImmutableUnlessStopped):
         admission.admit(p, Start(initial=Initial.PAUSED), at)
     for asked in (
         Start(bootstrap_policy=BootstrapPolicy.ALLOW),
         Start(silent_bootstrap=True),
         Start(concurrent_bootstrap=True),
     ):
-        with pytest.raises(errors.BootstrapPolicyImmutableUnlessStopped):
+        with pytest.raises(refusals.BootstrapPolicyImmutableUnlessStopped):
             admission.admit(p, asked, at)
 
 

@@ -127,6 +127,15 @@ def test_the_next_watch_counts_anew(deployed: Any, at: datetime) -> None:
     assert (heard.runtime_status, heard.retries) == (RuntimeStatus.PAUSED, {})
 
 
+def test_failures_in_a_row_remember_the_first_and_a_late_heartbeat(deployed: Any, at: datetime) -> None:
+    p = transitions.failed(deployed(ResourcesStatus.STOPPING), "deprovision", "no", at)
+    assert not p.retries["deprovision"].late
+    late = transitions.failed(p, "deprovision", "lost", at + timedelta(seconds=1), late=True)
+    again = transitions.failed(late, "deprovision", "no", at + timedelta(seconds=2))
+    retry = again.retries["deprovision"]
+    assert (retry.attempts, retry.since, retry.late, retry.reason) == (3, at, True, "no")
+
+
 @pytest.mark.parametrize("status", ResourcesStatus)
 @pytest.mark.parametrize("host_id", ["host-1", "host-2"])
 @pytest.mark.parametrize("late", [0, 1])

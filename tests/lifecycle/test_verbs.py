@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sluicegate import errors
-from sluicegate.lifecycle import admission, limits
+from sluicegate.lifecycle import admission, limits, refusals
 from sluicegate.lifecycle.commands import Activate, Approve, Clear, DismissError, Pause, Resume, Stop, Verb
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.status import (
@@ -67,7 +67,7 @@ def test_a_graceful_stop_asks_the_process_for_a_checkpoint(status: str, deployed
 
 def test_a_graceful_stop_of_what_cannot_be_asked(deployed: Any, at: datetime) -> None:
     standby = deployed(PROVISIONED, wanted=True).but(wanted=RuntimeDesired.STANDBY)
-    with pytest.raises(errors.InvalidTransition) as refused:
+    with pytest.raises(refusals.InvalidTransition) as refused:
         admission.admit(standby, Stop(), at)
     assert refused.value.details == {"action": "suspend", "status": "Standby"}
     silent = deployed(PROVISIONED, runtime_status=RuntimeStatus.UNAVAILABLE)
@@ -134,7 +134,7 @@ def test_no_way_out_of_standby_or_suspension(
     verb: Verb, action: str, told: str, deployed: Any, at: datetime
 ) -> None:
     p = deployed(PROVISIONED).but(wanted=RuntimeDesired(told))
-    with pytest.raises(errors.InvalidTransition) as refused:
+    with pytest.raises(refusals.InvalidTransition) as refused:
         admission.admit(p, verb, at)
     assert refused.value.details == {"action": action, "status": told}
     assert list(refused.value.details) == ["action", "status"]
@@ -208,7 +208,7 @@ def test_clear(
 ) -> None:
     p = deployed(status, wanted=wanted, storage_status=storage, storage_status_details={"checkpoints": []})
     if storage is not StorageStatus.CLEARED and not p.fully_stopped:
-        with pytest.raises(errors.StorageStatusImmutableUnlessStopped) as refused:
+        with pytest.raises(refusals.StorageStatusImmutableUnlessStopped) as refused:
             admission.admit(p, Clear(), at)
         assert refused.value.details == {
             "resources_status": status.value,
@@ -251,7 +251,7 @@ def test_dismiss_error(
 ) -> None:
     p = deployed(status, wanted=wanted, deployment_error=error)
     if error and not p.fully_stopped:
-        with pytest.raises(errors.DismissErrorRestrictedToFullyStopped) as refused:
+        with pytest.raises(refusals.DismissErrorRestrictedToFullyStopped) as refused:
             admission.admit(p, DismissError(), at)
         assert refused.value.details == {}
         return

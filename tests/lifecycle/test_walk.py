@@ -8,6 +8,7 @@ back and the history begin anew. Whatever happened, a stop is then obeyed, and a
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -484,6 +485,8 @@ class Walk(RuleBasedStateMachine):
             assert world.p.fully_stopped
 
 
+# Seconds on a busy machine; alone it takes thirteen.
+@pytest.mark.timeout(300)
 def test_a_walk_of_the_rules(make_world: Any, make_pipeline: Any) -> None:
     def begin(runtime_config: dict[str, Any] | None) -> Any:
         return make_world(make_pipeline(runtime_config=runtime_config))

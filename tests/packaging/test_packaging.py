@@ -13,11 +13,12 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from sluicegate import temporal
+from sluicegate.operate.settings_table import table, variables
 from sluicegate.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-SETTINGS = {f"SLUICEGATE_{name.upper()}" for name in Settings.model_fields}
+SETTINGS = variables().keys()
 PINNED = re.compile(r".+:v?\d+\.\d+[^:]*")
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
 
@@ -96,6 +97,11 @@ def test_every_setting_that_is_named_exists(compose: dict[str, Any]) -> None:
         Settings.model_validate({key: value.replace("replace-me", "mine") for key, value in given.items()})
     unknown = {name for name in named - SETTINGS if not name.startswith(("TEMPORAL_", "POSTGRES_"))}
     assert unknown == set()
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == table(), "run: make docs"
+    assert all(field.description for field in variables().values())
 
 
 def test_both_temporal_servers_have_the_same_knobs() -> None:

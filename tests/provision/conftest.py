@@ -3,9 +3,8 @@
 import asyncio
 import os
 import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +17,13 @@ from sluicegate.lifecycle.effects import Deployment
 from sluicegate.lifecycle.status import Initial
 from sluicegate.lifecycle.values import Packed
 from sluicegate.provision import Provisioner
+from sluicegate.provision.pool import Pool, PoolSettings
 from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
+from tests.provision.workers import COMMAND, FOREIGN
 
-STUB = Path(__file__).with_name("stub_runtime.py")
-COMMAND = [sys.executable, str(STUB)]
-TOKEN = "token of the deployment"
 BOUND = 20.0
+PATIENCE = 45.0
+"""Seconds for what gets ready at a low priority."""
 
 DeploymentMaker = Callable[..., Deployment]
 Processes = Callable[[str], list[int]]
@@ -111,12 +111,43 @@ def _names(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def process(home: Path) -> ProcessProvisioner:
-    """A process provisioner that runs the stub."""
+async def pool() -> AsyncIterator[Pool]:
+    """A warm pool for the stub, full, and filled again as soon as it is used."""
+    made = Pool(PoolSettings(COMMAND, quiet=0.0))
+    keeping = asyncio.create_task(made.keep())
+    await _until(lambda: made.ready == 2, within=PATIENCE)
+    yield made
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
+
+
+@pytest.fixture
+def cold(home: Path) -> ProcessProvisioner:
+    """A process provisioner that runs the stub, in place of what launches it."""
     return ProcessProvisioner(home, "host-1", COMMAND, ProcessSettings(grace=1.0))
 
 
-@pytest.fixture(params=["process"])
+@pytest.fixture
+def foreign(home: Path) -> ProcessProvisioner:
+    """The same with a program that could be any: what launches it replaces itself by it."""
+    return ProcessProvisioner(home, "host-1", FOREIGN, ProcessSettings(grace=1.0))
+
+
+@pytest.fixture
+def warm(home: Path, pool: Pool) -> ProcessProvisioner:
+    """The same with a warm pool."""
+    return ProcessProvisioner(home, "host-1", COMMAND, ProcessSettings(grace=1.0, pool=pool))
+
+
+@pytest.fixture(params=["foreign", "warm"])
+def process(request: pytest.FixtureRequest) -> ProcessProvisioner:
+    """The process provisioner in the two ways that differ most; see `cold` for the one between."""
+    found: ProcessProvisioner = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["foreign", "cold", "warm"])
 def provisioner(request: pytest.FixtureRequest) -> Provisioner:
     """Every provisioner in turn."""
     found: Provisioner = request.getfixturevalue(request.param)

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,22 +17,7 @@ import pytest
 from sluicegate.lifecycle.effects import Deployment
 from sluicegate.provision.folder import Folder
 from sluicegate.provision.process import ProcessProvisioner
-
-TOKEN = "token of the deployment"
-STUB = Path(__file__).with_name("stub_runtime.py")
-COMMAND = [sys.executable, str(STUB)]
-
-WORKER = """
-import asyncio, sys
-from pathlib import Path
-from sluicegate.lifecycle.effects import Deployment
-from sluicegate.provision.process import ProcessProvisioner
-home, deployment, *command = sys.argv[1:]
-provisioner = ProcessProvisioner(Path(home), "host-1", command)
-print("ready", flush=True)
-sys.stdin.readline()
-asyncio.run(provisioner.provision(Deployment.model_validate_json(deployment), "token of the deployment"))
-"""
+from tests.provision.workers import TOKEN, Worker
 
 
 async def _seen(home: Path, deployment: Deployment, until: Any) -> dict[str, Any]:
@@ -49,45 +32,15 @@ def _log(home: Path, deployment: Deployment) -> str:
     return (home / "pipelines" / deployment.pipeline_id / "pipeline.log").read_text()
 
 
-def _worker(home: Path, deployment: Deployment) -> "subprocess.Popen[str]":
-    """Start a process that waits for a line and then provisions."""
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(home), deployment.model_dump_json(), *COMMAND],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "ready\n"
-    return worker
-
-
-def _tell(worker: "subprocess.Popen[str]") -> None:
-    assert worker.stdin is not None
-    worker.stdin.write("\n")
-    worker.stdin.flush()
-
-
-def _bury(worker: "subprocess.Popen[str]") -> None:
-    worker.kill()
-    worker.wait()
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        worker.stdin.close()
-    worker.stdout.close()
-
-
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("members", "seed"), [*((0, n) for n in range(12)), *((1, n) for n in range(6))])
 async def test_a_worker_killed_anywhere_leaves_at_most_one_process(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, seed: int
+    cold: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, members: int, seed: int
 ) -> None:
-    deployment = deployment_of()
-    worker = _worker(home, deployment)
-    _tell(worker)
+    process, deployment = cold, deployment_of()
+    worker = Worker(home, deployment, members=members)
+    worker.tell()
     await asyncio.sleep(random.Random(seed).uniform(0, 0.06))  # the point is where, not how long
-    _bury(worker)
+    worker.bury()
     await process.provision(deployment, TOKEN)
     await _seen(home, deployment, until)
     assert await process.check(deployment) is None
@@ -112,31 +65,33 @@ def _mentioned(text: str) -> bool:
     return False
 
 
+@pytest.mark.parametrize("members", [0, 1], ids=["cold", "warm"])
 async def test_a_worker_that_sleeps_through_a_stop_starts_nothing(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any
+    cold: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, processes_of: Any, members: int
 ) -> None:
-    deployment = deployment_of()
-    worker = _worker(home, deployment)
-    _tell(worker)
+    process, deployment = cold, deployment_of()
+    worker = Worker(home, deployment, members=members)
+    worker.tell()
     await until((home / "pipelines" / deployment.pipeline_id).exists)
-    worker.send_signal(signal.SIGSTOP)
+    worker.process.send_signal(signal.SIGSTOP)
     await process.deprovision(deployment)
-    worker.send_signal(signal.SIGCONT)
-    worker.wait()
-    _bury(worker)
+    worker.process.send_signal(signal.SIGCONT)
+    worker.process.wait()
+    worker.bury()
     await process.deprovision(deployment)
     await until(lambda: processes_of(deployment.pipeline_id) == [])
     assert await process.locate(deployment) is None
 
 
+@pytest.mark.parametrize("members", [0, 1], ids=["cold", "warm"])
 async def test_the_process_outlives_its_worker_and_is_adopted(
-    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any
+    cold: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, members: int
 ) -> None:
-    deployment = deployment_of()
-    worker = _worker(home, deployment)
-    _tell(worker)
+    process, deployment = cold, deployment_of()
+    worker = Worker(home, deployment, members=members)
+    worker.tell()
     seen = await _seen(home, deployment, until)
-    _bury(worker)
+    worker.bury()
     (home / "pipelines" / "not-a-pipeline").mkdir()
     broken = home / "pipelines" / str(uuid4())
     broken.mkdir()
@@ -154,12 +109,12 @@ def _frozen_launcher(home: Path, deployment: Deployment) -> Iterator[tuple[Folde
     folder = Folder(home, deployment.pipeline_id)
     folder.furnish(0o700)
     with folder.locked():
-        worker = _worker(home, deployment)
-        _tell(worker)
+        worker = Worker(home, deployment)
+        worker.tell()
         while not (found := _launchers(folder)):
             pass
         os.kill(found[0], signal.SIGSTOP)
-        _bury(worker)
+        worker.bury()
     yield folder, found[0]
 
 
@@ -169,7 +124,7 @@ def _launchers(folder: Folder) -> list[int]:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             told = Path(f"/proc/{name}/cmdline").read_bytes() if name.isdigit() else b""
-            if b"import launcher" in told and folder.pipeline_id.encode() in told and b"shim.sh" not in told:
+            if b"import inplace" in told and folder.pipeline_id.encode() in told and b"shim.sh" not in told:
                 opened = [os.readlink(f"/proc/{name}/fd/{n}") for n in os.listdir(f"/proc/{name}/fd")]
                 if str(folder.root / "lock") in opened:
                     found.append(int(name))

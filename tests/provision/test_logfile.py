@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from sluicegate.provision import logfile
+from sluicegate.provision import LogPlace, logfile
 from sluicegate.provision.folder import Folder
-from sluicegate.provision.following import follow
+from sluicegate.provision.following import follow, follow_from, place
 from sluicegate.provision.logfile import LogFile
 from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
 
@@ -115,6 +115,117 @@ def test_history_is_bounded_and_begins_with_a_whole_line(folder: Folder, descrip
     assert begin + len(text) == folder.log.end()
     assert 990 <= len(text) <= 1_005
     assert folder.log.history(lines=3)[1] == _lines(997, 3)
+
+
+@pytest.mark.usefixtures("cutting")
+def test_lines_keep_their_numbers(folder: Folder, descriptor: int) -> None:
+    """The first line is the one that says that the log is fresh."""
+    log = folder.log
+    for burst in range(8):
+        os.write(descriptor, _lines(burst * 1000 + 1, 1000))
+        assert log.rotate(BOUND)
+        first = log.line(0)
+        assert (first.number > 0) == (first.position > 0)
+        for number in (max(1, first.number), (burst + 1) * 1000):
+            found = log.line(number)
+            assert found.number == number
+            assert log.read(found.position)[1].startswith(_lines(number, 1))
+        end = log.line(10**18)
+        assert end == ((burst + 1) * 1000 + 1, log.end())
+    os.write(descriptor, b"half a line")
+    assert log.line(10**18) == end
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_numbers_survive_a_rotation_that_was_killed(
+    folder: Folder, descriptor: int, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.write(descriptor, _lines(1, 1000))
+    folder.log.rotate(BOUND)
+    os.write(descriptor, _lines(1001, 1000))
+    target, name = (LogFile, "_settle") if cut else (logfile, "_collapse")
+    monkeypatch.setattr(target, name, None)
+    with pytest.raises(TypeError):
+        folder.log.rotate(BOUND)
+    monkeypatch.undo()
+    for number in (max(1, folder.log.line(0).number), 1500, 2000):
+        found = folder.log.line(number)
+        assert found.number == number
+        assert folder.log.read(found.position)[1].startswith(_lines(number, 1))
+
+
+def test_the_lines_of_a_log_without_numbers_are_counted_from_where_it_is_kept(
+    folder: Folder, descriptor: int
+) -> None:
+    os.write(descriptor, _lines(1, 1000))
+    folder.log.rotate(BOUND)
+    os.write(descriptor, _lines(1001, 1000))
+    folder.log.rotate(BOUND)
+    (folder.root / "pipeline.log.lines").unlink()
+    first = folder.log.line(0)
+    assert first.number == 1
+    os.write(descriptor, _lines(2001, 1000))
+    folder.log.rotate(BOUND)
+    assert folder.log.line(10**18).position == folder.log.end()
+
+
+async def _counted(folder: Folder, cursor: str) -> tuple[LogPlace, bytes]:
+    found = await asyncio.to_thread(place, folder, "host", cursor)
+    return found, b"".join([chunk async for chunk in follow_from(folder, found.start, forever=False)])
+
+
+async def test_a_reader_goes_on_where_it_was(folder: Folder, descriptor: int) -> None:
+    os.write(descriptor, _lines(1, 5))
+    begin, text = await _counted(folder, "")
+    assert (begin.seq, begin.gap) == (0, 0)
+    assert text.endswith(_lines(1, 5))
+    os.write(descriptor, _lines(6, 2) + b"unfinished")
+    resumed, more = await _counted(folder, f"{begin.epoch}:6")
+    assert (resumed.epoch, resumed.seq, resumed.gap) == (begin.epoch, 6, 0)
+    assert more == _lines(6, 2)
+    beyond, nothing = await _counted(folder, f"{begin.epoch}:{10**19}")
+    assert (beyond.seq, beyond.gap, nothing) == (8, 0, b"")
+    other, again = await _counted(folder, f"{uuid4()}:6")
+    assert (other.epoch, other.seq, other.gap) == (begin.epoch, 0, 0)
+    assert again == text + more
+
+
+async def test_a_reader_is_told_what_it_has_missed(folder: Folder, descriptor: int) -> None:
+    epoch = place(folder, "host", "").epoch
+    for burst in range(4):
+        os.write(descriptor, _lines(burst * 1000 + 1, 1000))
+        folder.log.rotate(BOUND)
+    found, text = await _counted(folder, f"{epoch}:100")
+    assert found.gap == found.seq - 100 > 0
+    assert text.startswith(_lines(found.seq, 1))
+    assert text.endswith(_lines(4000, 1))
+
+
+async def test_a_counted_stream_ends_where_lines_are_missing(folder: Folder, descriptor: int) -> None:
+    os.write(descriptor, _lines(1, 10))
+    begin = await asyncio.to_thread(place, folder, "host", "")
+    chunks = follow_from(folder, begin.start, forever=True)
+    assert (await anext(chunks)).endswith(_lines(10, 1))
+    for burst in range(4):
+        os.write(descriptor, _lines(burst * 1000 + 11, 1000))
+        folder.log.rotate(BOUND)
+    assert [chunk async for chunk in chunks] == []
+
+
+async def test_a_reader_that_comes_before_the_log(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, str(uuid4()))
+    begin = await asyncio.to_thread(place, folder, "host", "")
+    assert (begin.start, begin.seq, begin.gap) == (0, 0, 0)
+    chunks = follow_from(folder, begin.start, forever=True)
+    reading = asyncio.create_task(anext(chunks))
+    folder.furnish(0o700)
+    folder.log.say("hello", "")
+    text = await reading
+    await chunks.aclose()
+    again, lines = await _counted(folder, f"{begin.epoch}:1")
+    assert (again.epoch, again.seq, again.gap) == (begin.epoch, 1, 0)
+    assert lines.count(b"\n") == 1
+    assert text.startswith(b"[manager]")
 
 
 async def _collect(folder: Folder, last: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from sluicegate.protocol import secret_variable
 from sluicegate.provision import ReferenceUnresolved
 from sluicegate.provision.process import ProcessProvisioner, ProcessSettings
 from sluicegate.provision.references import References
+from tests.provision.workers import COMMAND, FOREIGN
 
-STUB = Path(__file__).with_name("stub_runtime.py")
 VALUE = "a value that nobody may see"
 TENANT = "00000000-0000-0000-0000-000000000000"
 OTHER = "018f0000-0000-7000-8000-00000000000a"
@@ -109,17 +108,21 @@ def test_a_reference_outside_env_gets_a_variable_of_its_own(secrets: Path, deplo
     assert References(secrets).resolve(deployment) == {secret_variable("secret:plain"): VALUE}
 
 
+@pytest.mark.parametrize("command", [FOREIGN, COMMAND], ids=["foreign", "in place"])
 async def test_the_value_is_in_the_environment_and_nowhere_else(
-    home: Path, secrets: Path, deployment_of: Any, until: Any, processes_of: Any
+    home: Path, secrets: Path, deployment_of: Any, until: Any, processes_of: Any, command: list[str]
 ) -> None:
     settings = ProcessSettings(grace=1.0, references=References(secrets))
-    provisioner = ProcessProvisioner(home, "host-1", [sys.executable, str(STUB)], settings)
+    provisioner = ProcessProvisioner(home, "host-1", command, settings)
     deployment = of(deployment_of, **{"DB": "${secret:plain}", "with.dot": "${secret:mounted}"})
     await provisioner.provision(deployment, "token")
     location = await until(lambda: provisioner.locate(deployment))
     environ = Path(f"/proc/{location.details['pid']}/environ").read_bytes()
-    assert f"\0DB={VALUE}\0".encode() in b"\0" + environ
-    assert f"\0with.dot={VALUE}\0".encode() in b"\0" + environ
+    seen = json.loads(next(home.rglob("seen.json")).read_text())
+    assert (seen["environment"]["DB"], seen["environment"]["with.dot"]) == (VALUE, VALUE)
+    # What runs in place was started without it, and what carried it is gone.
+    assert (f"\0DB={VALUE}\0".encode() in b"\0" + environ) is (command == FOREIGN)
+    assert environ.count(VALUE.encode()) == (3 + 1 if command == FOREIGN else 0)
     assert b"SLUICEGATE_CARRIED_" not in environ
     for pid in processes_of(deployment.pipeline_id):
         assert VALUE.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -40,7 +41,7 @@ from sluicegate.lifecycle.state import Ask, State
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed
 from worker import WORKFLOWS
-from workflows.pipeline import PipelineWorkflow, search_attributes
+from workflows.pipeline import PipelineWorkflow
 
 GOOD = CompileOutcome(
     program_version=1,
@@ -70,7 +71,7 @@ class Script:
     live: set[int] = field(default_factory=set)
     """Generations that have a process."""
     fenced: int = 0
-    provisioned: int = 0
+    deployments: list[Deployment] = field(default_factory=list)
     removed: bool = False
     asks: bool = False
     """Its processes wait for approval."""
@@ -80,6 +81,11 @@ class Script:
 
     approvals: list[ApproveRequest] = field(default_factory=list)
     steered: list[SteerRequest] = field(default_factory=list)
+
+    @property
+    def provisioned(self) -> int:
+        """How often a process was asked for."""
+        return len(self.deployments)
 
     def say(self, status: RuntimeStatus, desired: RuntimeDesired, fatal: Failure | None = None) -> None:
         """Let the process say something new."""
@@ -112,7 +118,7 @@ class FakeHost:
     async def provision(self, deployment: Deployment) -> Provisioned:
         """Have a process at once."""
         script = self.scripts[deployment.pipeline_id]
-        script.provisioned += 1
+        script.deployments.append(deployment)
         await script.provision_gate.wait()
         if script.provision_error:
             raise script.provision_error
@@ -255,11 +261,10 @@ class Subject:
 Create = Callable[..., Awaitable[Subject]]
 
 
-@pytest.fixture(scope="module")
-async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeHost]:
-    """A worker whose host is the fake one."""
-    client = temporal_server.client
+@asynccontextmanager
+async def _serving(client: Client, scripts: dict[str, Script]) -> AsyncIterator[FakeHost]:
     host = FakeHost(client)
+    host.scripts = scripts
     steering: list[Callable[..., Any]] = [host.provision, host.steer, host.approve, host.deprovision]
     removing: list[Callable[..., Any]] = [host.clear_storage, host.remove]
     async with AsyncExitStack() as workers:
@@ -275,16 +280,41 @@ async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeH
         yield host
 
 
-@pytest.fixture(scope="module")
-async def decider(temporal_server: WorkflowEnvironment) -> AsyncIterator[None]:
-    """A worker that decides for pipelines."""
+@asynccontextmanager
+async def _deciding(client: Client) -> AsyncIterator[None]:
     async with Worker(
-        temporal_server.client,
+        client,
         task_queue=temporal.PIPELINES,
         workflows=WORKFLOWS,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
     ):
         yield
+
+
+@pytest.fixture(scope="module")
+async def fake_host(temporal_server: WorkflowEnvironment) -> AsyncIterator[FakeHost]:
+    """A worker whose host is the fake one."""
+    async with _serving(temporal_server.client, {}) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+async def decider(temporal_server: WorkflowEnvironment) -> AsyncIterator[None]:
+    """A worker that decides for pipelines."""
+    async with _deciding(temporal_server.client):
+        yield
+
+
+@pytest.fixture(scope="session")
+def working() -> Callable[[Client, dict[str, Script]], Any]:
+    """A context in which both workers run for a client, their host having processes already."""
+
+    @asynccontextmanager
+    async def run(client: Client, scripts: dict[str, Script]) -> AsyncIterator[None]:
+        async with _serving(client, scripts), _deciding(client):
+            yield
+
+    return run
 
 
 @pytest.fixture
@@ -295,8 +325,10 @@ async def create(
     tenant_id = str(uuid4())
     made: list[Subject] = []
 
-    async def make(name: str = "p", script: Script | None = None, **given: Any) -> Subject:
-        now = datetime.now(UTC)
+    async def make(
+        name: str = "p", script: Script | None = None, altered: dict[str, Any] | None = None, **given: Any
+    ) -> Subject:
+        now, queue = datetime.now(UTC), given.pop("task_queue", temporal.PIPELINES)
         descriptor = {
             "name": name,
             "runtime_config": config.runtime_config(given.pop("runtime_config", None)),
@@ -309,16 +341,16 @@ async def create(
             at=now,
             platform_version="1",
             descriptor=descriptor,
-        )
+        ).but(**(altered or {}))
         fake_host.scripts[p.id] = script or Script()
         state = State.new(p, now, Cause(actor="tester", request_id=f"create-{p.id}"), "create")
         await temporal_server.client.start_workflow(
             PipelineWorkflow.run,
             state.encoded(),
             id=temporal.pipeline_workflow_id(tenant_id, name),
-            task_queue=temporal.PIPELINES,
+            task_queue=queue,
             memo={temporal.MEMO: state.projection()},
-            search_attributes=TypedSearchAttributes(search_attributes(p)),
+            search_attributes=TypedSearchAttributes(temporal.search_attributes(p)),
             static_summary=name,
         )
         made.append(Subject(temporal_server.client, p, fake_host.scripts[p.id]))
@@ -328,7 +360,11 @@ async def create(
     async for found in temporal_server.client.list_workflows(
         f'PipelineTenant="{tenant_id}" AND ExecutionStatus="Running"'
     ):
-        await temporal_server.client.get_workflow_handle(found.id).terminate("the test is over")
+        try:
+            await temporal_server.client.get_workflow_handle(found.id).terminate("the test is over")
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended by itself since it was listed
+                raise
 
 
 @pytest.fixture

@@ -248,3 +248,11 @@ async def test_what_leaves_no_room_is_refused_before_the_state_can_travel_no_mor
     short = Trust(id="1", name="t", issuer="https://i", subject="*", role=Role.READ)
     assert await refusal(handle, AddTrust(trust=short.but(description=token_hex(1_000)))) == "LimitReached"
     await change(handle, AddTrust(trust=short))
+
+
+async def test_a_cancellation_from_outside_forgets_nobody(client: Client) -> None:
+    handle = await begin(client, "Tenant")
+    await handle.cancel()
+    added = key("k")
+    await change(handle, AddKey(key=added))
+    assert TenantState.decoded(await memo(handle)).keys == {added.id: added}

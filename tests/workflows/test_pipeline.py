@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
-from sluicegate import errors
+from sluicegate import errors, temporal
+from sluicegate.lifecycle import limits, refusals
 from sluicegate.lifecycle.commands import Stop, message
 from sluicegate.lifecycle.effects import Failure
-from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle.status import ProgramStatus, RuntimeDesired, RuntimeStatus
 from sluicegate.lifecycle.values import Packed
 
 Eventually = Callable[..., Awaitable[Any]]
@@ -218,7 +220,7 @@ async def test_a_refused_edit_leaves_no_history(running: Any) -> None:
 
     before = await events()
     runtime_config = (await running.descriptor())["runtime_config"]
-    with pytest.raises(errors.UpdateRestrictedToStopped):
+    with pytest.raises(refusals.UpdateRestrictedToStopped):
         await running.edit(runtime_config={**runtime_config, "workers": 3})
     assert await events() == before
 
@@ -264,10 +266,79 @@ async def test_nothing_accepted_during_a_rename_is_lost(create: Any, attempt: in
     assert kept == (not isinstance(edited, BaseException))
 
 
+async def test_an_heir_that_is_never_handed_anything_frees_the_name(
+    create: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HANDED_OVER_WITHIN", timedelta(milliseconds=200))
+    heir = await create(altered={"fenced": True})
+
+    async def closed() -> bool:
+        return (await heir.handle.describe()).status is WorkflowExecutionStatus.COMPLETED
+
+    await eventually(closed)
+
+
+async def test_a_hand_over_that_fails_leaves_the_old_name_as_it_was(
+    create: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = await create("p-0")
+    with monkeypatch.context() as hasty:
+        hasty.setattr(limits, "HANDED_OVER_WITHIN", timedelta(seconds=-1))
+        refused, attempts = False, 0
+        while not refused:  # now and then the heir is told before it can give up
+            attempts += 1
+            assert attempts < 100
+            try:
+                await subject.edit(name=f"p-{attempts}")
+            except errors.OutcomeUnknown:
+                refused = True
+            else:
+                new = temporal.pipeline_workflow_id(subject.tenant_id, f"p-{attempts}")
+                subject.handle = subject.client.get_workflow_handle(new)
+    assert (await subject.tell("dismiss_error"))["code"] is None
+    assert (await subject.ask())["status"]["name"] == f"p-{attempts - 1}"
+    assert (await subject.edit(name=f"p-{attempts}"))["id"] == subject.id
+
+
+async def test_all_arguments_of_a_held_message_reach_the_heir(create: Any) -> None:
+    subject = await create("old")
+    odd = [{"request_id": f"odd-{number}"} for number in range(10)]
+    renamed, *_ = await asyncio.gather(
+        subject.edit(name="new"),
+        *(subject.handle.signal("start", args=[message, {}]) for message in odd),
+        return_exceptions=True,
+    )
+    assert isinstance(renamed, dict)
+    subject.handle = subject.client.get_workflow_handle(f"pipeline/{subject.tenant_id}/new")
+    receipts = (await subject.ask(*(message["request_id"] for message in odd)))["receipts"]
+    assert {receipt["code"] for receipt in receipts} == {"MessageNotUnderstood"}
+
+
+async def test_a_cancellation_from_outside_ends_no_pipeline(running: Any, eventually: Eventually) -> None:
+    await running.handle.cancel()
+    await running.tell("pause")
+    await reaches(eventually, running, "Paused")
+
+
+async def test_an_effect_that_cannot_even_be_asked_for_is_tried_again_and_says_why(
+    create: Any, eventually: Eventually
+) -> None:
+    subject = await create(altered={"program_status": ProgramStatus.SUCCESS})  # without any plan
+    await subject.tell("start")
+
+    async def says_why() -> bool:
+        details = (await subject.descriptor())["deployment_resources_status_details"]
+        return "lacks its deployment" in str(details)
+
+    await eventually(says_why)
+    await subject.tell("stop", force=True)
+    await reaches(eventually, subject, "Stopped")
+
+
 async def test_a_delete_frees_the_name_and_leaves_a_clean_up(create: Any, eventually: Eventually) -> None:
     subject = await create()
     await subject.tell("start")
-    with pytest.raises(errors.DeleteRestrictedToFullyStopped):
+    with pytest.raises(refusals.DeleteRestrictedToFullyStopped):
         await subject.delete()
     await reaches(eventually, subject, "Running")
     await subject.tell("stop", force=True)

@@ -96,6 +96,24 @@ async def test_an_older_placement_changes_nothing(create: Any, eventually: Event
     assert (verb["workflow_id"], verb["revision"]) == (subject.handle.id, 2)
 
 
+async def test_one_that_temporal_refuses_holds_up_no_other(create: Any, eventually: Eventually) -> None:
+    subject = await create()
+    bad = Schedule(verb="stop", cron=NEVER, timezone="Nowhere/Atlantis")
+    good = Schedule(verb="start", cron=NEVER)
+    await subject.edit(schedules={"a": bad, "b": good})
+
+    async def told() -> Any:
+        return (await subject.handle.query("kept", result_type=dict))["problem"]
+
+    problem = await eventually(told)
+    assert "a: " in problem
+    assert "Atlantis" in problem
+    assert await exists(subject, "b")
+    assert (await subject.memo())["at_rest"]
+    await subject.edit(schedules={"a": None})
+    await placed(subject, eventually)
+
+
 async def test_after_a_rename_it_drives_the_pipeline_still(create: Any, eventually: Eventually) -> None:
     subject = await create("before")
     await subject.edit(schedules={"a": Schedule(verb="start", cron=NEVER)})

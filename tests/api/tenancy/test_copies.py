@@ -153,7 +153,7 @@ async def test_without_a_worker_a_write_has_an_unknown_outcome(
         began = asyncio.get_running_loop().time()
         answer = await http.post("/v0/api_keys", json={"name": "k"}, headers=OWNER)
         refused(answer, 503, "OutcomeUnknown")
-        assert asyncio.get_running_loop().time() - began < 6
+        assert asyncio.get_running_loop().time() - began < 20
 
 
 async def test_while_temporal_is_away_a_copy_counts_for_a_while_and_then_it_is_a_503(

@@ -296,3 +296,14 @@ async def test_owners_are_those_of_the_settings(api_server: Any, api_settings: S
         [found] = await http.access.owner_trusts("https://i.example")
         assert (found.role, found.covers("https://i.example", "root", ())) == (Role.OWNER, True)
         assert await http.access.owner_trusts("https://j.example") == ()
+
+
+async def test_a_tenant_that_there_is_not_is_told_where_there_is_a_route(http: Process) -> None:
+    nowhere = {**OWNER, "Feldera-Tenant": "nowhere"}
+    for path in ("/v0/pipelines", "/v0/config/session"):
+        refused(await http.get(path, headers=nowhere), 404, "UnknownTenantName", name="nowhere")
+    other_method = await http.request("TRACE", "/v0/pipelines", headers=nowhere)
+    assert (other_method.status_code, other_method.headers["allow"]) == (405, "GET, POST")
+    unrouted = await http.get("/v0/unknown", headers=nowhere)
+    assert (unrouted.status_code, unrouted.content) == (404, b"")
+    assert (await http.request("TRACE", "/v0/pipelines")).status_code == 401

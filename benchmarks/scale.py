@@ -1,0 +1,132 @@
+"""Many pipelines on one machine: what memory each takes, what stays fast, and how all of it grows."""
+
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import httpx
+
+from benchmarks.measure import AtMost, Figure, percentile
+from benchmarks.plane import Plane, command, create, each, settled, statuses
+
+SIZES = (10, 100, 1_000, 10_000)
+RUNNING = 1_000
+SAMPLES = 40
+KIB = 1024
+
+
+class Point(NamedTuple):
+    """What was measured with so many stopped pipelines."""
+
+    pipelines: int
+    admission_ms: float
+    list_ms: float
+    memory_kib: float
+    """Of worker and API together."""
+    temporal_kib: float
+
+
+class Growth(NamedTuple):
+    """Figures, and what they grow by."""
+
+    figures: list[Figure]
+    points: list[Point]
+
+
+def measure(plane: Plane, sizes: Sequence[int] = SIZES, running: int = RUNNING) -> Growth:
+    """Create ever more stopped pipelines, then have a thousand of them run."""
+    points, names = [], [f"scale-{number:05}" for number in range(max(sizes))]
+    with plane.api() as api:
+        create(api, "first")
+        settled(api, "program_status", "Success", {"first"})
+        base = _memory(plane)
+        made = 0
+        for size in sizes:
+            each(lambda name: create(api, name, ""), names[made:size])
+            settled(api, "program_status", "Success", set(names[:size]))
+            made = size
+            points.append(_point(plane, api, size, names[:size]))
+        stopped = points[-1].memory_kib
+        figures = [
+            Figure(
+                f"memory of each of {made:,} stopped pipelines",
+                [(stopped - base) / made],
+                aims=[AtMost(100)],
+                unit="KiB",
+                note=f"worker and API; Temporal has {points[-1].temporal_kib / KIB:.0f} MiB",
+            ),
+            *_running(plane, api, names[:running], stopped),
+        ]
+        each(lambda name: command(api, name, "stop?force=true"), names[:running])
+        settled(api, "deployment_status", "Stopped", set(names[:running]))
+    return Growth(figures, points)
+
+
+def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -> list[Figure]:
+    """Start a thousand while somebody looks at one of them all the time."""
+    over = threading.Event()
+    looks: list[float] = []
+
+    def look() -> None:
+        with plane.api() as looking:
+            while not over.is_set():
+                started = time.perf_counter()
+                answer = looking.get(f"/v0/pipelines/{names[0]}", params={"selector": "status"})
+                answer.raise_for_status()
+                looks.append((time.perf_counter() - started) * 1e3)
+                time.sleep(0.05)
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    began = time.perf_counter()
+    try:
+        each(lambda name: command(api, name, "start"), names)
+        settled(api, "deployment_status", "Running", set(names))
+        took = time.perf_counter() - began
+        time.sleep(30)  # what a start brings about is over, and everybody is looked at as ever
+    finally:
+        over.set()
+        watching.join()
+    after, temporal = _memory(plane), plane.part("temporal").memory_info().rss / KIB
+    return [
+        Figure(f"{len(names):,} stubs started, all run", [took], unit="s"),
+        Figure(
+            f"memory of each of {len(names):,} running pipelines",
+            [(after - before) / len(names)],
+            aims=[AtMost(256)],
+            unit="KiB",
+            note=f"worker and API; Temporal has {temporal / KIB:.0f} MiB",
+        ),
+        Figure(f"GET status while {len(names):,} start and run", looks, aims=[AtMost(100, 99)], note="stubs"),
+        Figure("processor time of worker and API, of one core", [_load(plane)], unit="%"),
+    ]
+
+
+def _point(plane: Plane, api: httpx.Client, size: int, names: list[str]) -> Point:
+    admissions, lists = [], []
+    for number in range(SAMPLES):
+        started = time.perf_counter()
+        command(api, names[number % size], "dismiss_error")
+        admissions.append((time.perf_counter() - started) * 1e3)
+    for _ in range(5):
+        time.sleep(0.3)
+        started = time.perf_counter()
+        statuses(api)
+        lists.append((time.perf_counter() - started) * 1e3)
+    temporal = plane.part("temporal").memory_info().rss / KIB
+    return Point(size, statistics.median(admissions), percentile(lists, 50), _memory(plane), temporal)
+
+
+def _memory(plane: Plane) -> float:
+    """KiB of worker and API."""
+    return sum(plane.part(part).memory_info().rss for part in ("worker", "api")) / KIB
+
+
+def _load(plane: Plane, seconds: float = 20.0) -> float:
+    """Per cent of one core that worker and API take, on average over a while."""
+    parts = [plane.part(part) for part in ("worker", "api")]
+    before = sum(sum(part.cpu_times()[:2]) for part in parts)
+    time.sleep(seconds)
+    return (sum(sum(part.cpu_times()[:2]) for part in parts) - before) / seconds * 100

@@ -1,0 +1,188 @@
+"""All connectors of a pipeline: made when it opens, run while it is ready, steered by name."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.engine.connecting import order
+from sluicegate.engine.connecting.inputs import Input, InputConnector
+from sluicegate.engine.connecting.outputs import Buffering, Output, OutputConnector
+from sluicegate.engine.connecting.wire import Cursors, Writer, reader, writing
+from sluicegate.engine.errors import EngineError
+from sluicegate.engine.identifiers import quote
+from sluicegate.engine.metrics import Metrics
+from sluicegate.engine.plan import Plan, Table, View
+from sluicegate.engine.steps import Steps
+from sluicegate.engine.transports import registry
+from sluicegate.engine.transports.protocol import BadConfig, Surroundings
+from sluicegate.protocol import EngineConfig, compose, secret_variable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILES = "files"
+"""The pipeline's own folder for files, within its storage."""
+BYTES_PER_RECORD = 1000
+"""Of `max_queued_bytes` where it is not given."""
+FOREVER = 100 * 365 * 24 * 3600.0
+"""Seconds, where a number of the wire would be longer than a timer can be."""
+
+
+class Connectors:
+    """The connectors of one pipeline."""
+
+    def __init__(
+        self, steps: Steps, metrics: Metrics, is_running: Callable[[], bool], cursor: Cursors
+    ) -> None:
+        self._steps = steps
+        self._cursor = self._cursors = cursor
+        self._metrics = metrics
+        self._is_running = is_running
+        self._configs: Mapping[str, Any] = {}
+        self._reading: list[asyncio.Task[None]] = []
+        self._writing: list[asyncio.Task[None]] = []
+        self.inputs: dict[str, InputConnector] = {}
+        self.outputs: dict[str, OutputConnector] = {}
+        self._waiting: dict[str, set[str]] = {}
+        self._marks: dict[str, str] = {}
+        """Of the outputs that send a snapshot: what stands for their configuration."""
+
+    def make(self, plan: Plan, config: EngineConfig, cursor: Cursors) -> None:
+        """Make all connectors, in a thread; raises EngineError where one cannot be made."""
+        self._cursors = cursor
+        given = compose([dict(plan.input_connectors), dict(plan.output_connectors)], _secret)
+        inputs, outputs = given
+        order.check(inputs)
+        surroundings = _surroundings(config)
+        tables = {_stream(table): table for table in plan.tables}
+        views = {_stream(view): view for view in plan.views}
+        self._configs = inputs
+        for name, endpoint in inputs.items():
+            self.inputs[name] = self._input(name, endpoint, tables[endpoint["stream"]], surroundings)
+            if endpoint["start_after"] is not None:
+                self._waiting[name] = order.waits_for(name, inputs)
+        for name, endpoint in outputs.items():
+            if endpoint["send_snapshot"]:
+                self._marks[name] = _mark(plan.output_connectors[name])
+            self.outputs[name] = self._output(name, endpoint, views[endpoint["stream"]], surroundings)
+
+    async def start(self) -> None:
+        """Begin to run; outputs first, so that they miss nothing."""
+        for name, output in self.outputs.items():
+            mark = self._marks.get(name)
+            wanted = mark is not None and self._steps.offsets.get(name) != mark
+            listening = await self._steps.listen(output.view.physical, output, snapshot=wanted)
+            self._writing.append(asyncio.create_task(self._write(name, listening.snapshot)))
+        self._reading = [asyncio.create_task(connector.run()) for connector in self.inputs.values()]
+        self.look()
+
+    async def stop(self) -> None:
+        """Take no more input, write what has been delivered, and let go of everything."""
+        for task in self._reading:
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+        for output in self.outputs.values():
+            output.end()
+        await asyncio.gather(*self._writing)
+        self._reading, self._writing = [], []
+
+    async def _write(self, name: str, snapshot: "pa.RecordBatchReader | None") -> None:
+        """Run an output; a snapshot comes first, and is not sent again by a later run of the pipeline."""
+        output, mark = self.outputs[name], self._marks.get(name)
+        if snapshot is not None:
+            await output.write_snapshot(snapshot)
+            with suppress(EngineError):  # the pipeline ends: it is sent again
+                await self._steps.alone(lambda writer: writer.keep_position(name, mark))
+        await output.run()
+
+    def look(self) -> None:
+        """Have each connector be active that should be: something it depends on may have changed."""
+        for name, connector in self.inputs.items():
+            first = self._waiting.get(name)
+            if first is not None and all(self.inputs[other].endpoint.is_done for other in first):
+                del self._waiting[name]
+                connector.endpoint.paused = self._configs[name]["paused"]
+            connector.gate.set(active=self._is_running() and not connector.endpoint.paused)
+
+    def steer(self, name: str, *, paused: bool) -> None:
+        """Pause or start an input connector."""
+        self.inputs[name].endpoint.paused = paused
+        self._waiting.pop(name, None)
+        self.look()
+
+    def _input(
+        self, name: str, endpoint: Mapping[str, Any], table: Table, surroundings: Surroundings
+    ) -> InputConnector:
+        metrics = self._metrics.connect(name, endpoint["stream"])
+        metrics.paused = endpoint["paused"] or endpoint["start_after"] is not None
+        metrics.max_queued_records = endpoint["max_queued_records"]
+        metrics.max_queued_bytes = endpoint.get("max_queued_bytes") or BYTES_PER_RECORD * max(
+            1, metrics.max_queued_records
+        )
+        most = endpoint.get("max_batch_size") or endpoint.get("max_worker_batch_size")
+        transport = registry.INPUTS[endpoint["transport"]["name"]]
+        reading = None
+        if transport.formats:
+            reading = reader(name, endpoint["format"], table, most, self._cursor)
+        elif endpoint["format"] is not None:
+            raise _superfluous(name, endpoint)
+        around = Surroundings(
+            table,
+            reading.splitter if reading is not None else None,
+            surroundings.folders,
+            surroundings.networks,
+            most,
+        )
+        source = transport.load()(endpoint["transport"].get("config") or {}, around)
+        parts = Input(table, metrics, source, reading, one_by_one=most is not None)
+        return InputConnector(parts, self._steps, self.look)
+
+    def _output(
+        self, name: str, endpoint: Mapping[str, Any], view: View, surroundings: Surroundings
+    ) -> OutputConnector:
+        metrics = self._metrics.connect_output(name, endpoint["stream"])
+        metrics.paused = endpoint["paused"]
+        transport = registry.OUTPUTS[endpoint["transport"]["name"]]
+        bytes_of = None
+        if transport.formats:
+            way = writing(name, endpoint["format"], view, endpoint["transport"]["name"])
+            bytes_of = Writer(self._cursors(), view.physical, way)
+        buffering = None
+        if endpoint["enable_output_buffer"]:
+            seconds = min(endpoint["max_output_buffer_time_millis"] / 1000, FOREVER)
+            buffering = Buffering(endpoint["max_output_buffer_size_records"], seconds)
+        sink = transport.load()(endpoint["transport"].get("config") or {}, surroundings)
+        return OutputConnector(Output(view, metrics, sink, bytes_of, buffering), self._metrics)
+
+
+def _superfluous(name: str, endpoint: Mapping[str, Any]) -> BadConfig:
+    transport = endpoint["transport"]["name"]
+    message = f"Connector '{name}' has a format, but {transport} brings typed rows: leave the format out"
+    return BadConfig(message, "ConfigError.InputFormatNotSupported")
+
+
+def _surroundings(config: EngineConfig) -> Surroundings:
+    own = [Path(config.storage_config["path"]) / FILES] if config.storage_config is not None else []
+    folders = [*own, *map(Path, config.connector_folders)]
+    return Surroundings(folders=tuple(folders), networks=tuple(config.connector_networks))
+
+
+def _mark(endpoint: Mapping[str, Any]) -> str:
+    """Return what changes with the configuration of a connector; references to secrets stay references."""
+    return hashlib.sha256(json.dumps(endpoint, sort_keys=True).encode()).hexdigest()
+
+
+def _secret(reference: str) -> str:
+    found = os.environ.get(secret_variable(reference))
+    if found is None:
+        raise BadConfig(f"${{{reference}}} in the configuration of a connector is not known to this process")
+    return found
+
+
+def _stream(relation: Table | View) -> str:
+    return quote(relation.name) if relation.case_sensitive else relation.name

@@ -1,0 +1,137 @@
+"""Parquet, and rows that are Arrow already: columns by name, types by DuckDB's casts (contract §9.7).
+
+TIME may be a count of nanoseconds and DATE one of days; a VARIANT is JSON text.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sluicegate.engine.batch import parse_error
+from sluicegate.engine.formats import casting, columns
+from sluicegate.engine.formats.collecting import Collector
+from sluicegate.engine.plan import Column, Table
+
+ROWS = 65_536
+"""Rows that are cast at a time."""
+LARGEST = 512 << 20
+"""Bytes that one file may be once it is decoded: a small file can stand for very much."""
+DAY = 86_400_000_000_000
+"""Nanoseconds."""
+
+
+def read(body: bytes, table: Table, collector: Collector) -> None:
+    """Read the rows of a file; it is taken whole or, where it cannot be read, not at all."""
+    size, first = 0, 1
+    pieces = []
+    try:
+        for piece in _pieces(body):
+            size += piece.nbytes
+            if size > LARGEST:
+                told = f"the file is larger than {LARGEST >> 20} MiB once decoded; send it in several"
+                collector.refuse(0, parse_error(told, 1))
+                return
+            pieces.append(piece)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        collector.refuse(0, parse_error(f"error parsing Parquet: {error}", 1))
+        return
+    for piece in pieces:
+        take(piece, table, collector, first=first)
+        first += piece.num_rows
+
+
+def take(rows: pa.Table, table: Table, collector: Collector, *, first: int) -> None:
+    """Take rows whose columns have the names of the table's; the first row has the number `first`."""
+    events = pa.array(range(first, first + rows.num_rows), pa.int64())
+    arrays = {"n": events, "event": events, "chunk": events}
+    for i, column in enumerate(table.columns):
+        found = _source(column, rows.column_names)
+        if found is None:
+            value = pa.scalar(columns.plain(column, column.default), columns.arrow_type(column))
+            arrays[f"r{i}"] = pa.repeat(value, rows.num_rows)
+        elif not _fits(column, rows.schema.field(found).type):
+            told = (
+                f"column '{column.name}' of type {column.type} cannot be read from {rows.schema.field(found)}"
+            )
+            collector.refuse(0, parse_error(told, first, column.name))
+            return
+        else:
+            arrays[f"r{i}"] = rows.column(found)
+    raw = pa.table(arrays)
+    types = {column.name: raw.schema.field(f"r{i}").type for i, column in enumerate(table.columns)}
+    typed, wrong = casting.cast(
+        collector.cursor,
+        raw,
+        list(enumerate(table.columns)),
+        lambda column, name: _cast(column, name, types[column.name]),
+        strict=True,
+    )
+    for index, place in wrong:
+        value = raw.column(f"r{place}")[index].as_py()
+        event = first + index
+        collector.refuse_value(table.columns[place], value, event, event)
+    collector.add_typed(typed)
+
+
+def _source(column: Column, names: list[str]) -> int | None:
+    """Find a column in the file: by its own name, else without regard to case if it was unquoted."""
+    if column.name in names:
+        return names.index(column.name)
+    folded = [name.lower() for name in names]
+    return folded.index(column.name) if not column.case_sensitive and column.name in folded else None
+
+
+def _fits(column: Column, kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return kind == pa.null() or any(test(kind) for test in READ_FROM[column.kind])
+
+
+def _cast(column: Column, raw: str, kind: pa.DataType) -> str:
+    """Return the expression that makes a value of the column of a value of the file."""
+    if column.kind == "date" and pa.types.is_integer(kind):
+        return f"TRY(DATE '1970-01-01' + CAST({raw} AS INTEGER))"
+    if column.kind == "time" and pa.types.is_integer(kind):
+        within = f"{raw} BETWEEN 0 AND {DAY - 1}"
+        return f"CASE WHEN {within} THEN TIME '00:00:00' + to_microseconds(CAST({raw} // 1000 AS BIGINT)) END"
+    if kind == columns.own_type(column):
+        return raw
+    if _is_text(kind):
+        return casting.from_text(column, raw)
+    return f"TRY_CAST({raw} AS {column.type})"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
+
+
+Test = Callable[[pa.DataType], bool]
+
+READ_FROM: dict[str, tuple[Test, ...]] = {
+    "boolean": (pa.types.is_boolean,),
+    "integer": (pa.types.is_integer,),
+    "float": (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal),
+    "decimal": (pa.types.is_decimal, pa.types.is_integer, pa.types.is_floating, _is_text),
+    "text": (_is_text,),
+    "binary": (_is_bytes,),
+    "date": (pa.types.is_date, pa.types.is_integer, _is_text),
+    "time": (pa.types.is_time, pa.types.is_integer, _is_text),
+    "timestamp": (pa.types.is_timestamp, pa.types.is_date, _is_text),
+    "interval": (pa.types.is_interval, _is_text),
+    "uuid": (_is_text,),
+    "variant": (_is_text,),
+    "nested": (pa.types.is_nested,),
+}
+"""What columns of a kind may be in a file."""
+
+
+def _pieces(body: bytes) -> Iterator[pa.Table]:
+    with pq.ParquetFile(pa.BufferReader(body)) as file:
+        for batch in file.iter_batches(batch_size=ROWS):
+            yield pa.Table.from_batches([batch])

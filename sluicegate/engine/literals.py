@@ -1,0 +1,38 @@
+"""Literals: a handful of plain rows, written into the statements of a step.
+
+To show DuckDB an Arrow table and to take it away again costs more than a statement does. For a request of one
+row that was a third of its step.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.engine.plan import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 4
+LONGEST = 1000
+"""Characters of the rows: a step may repeat them several times, and each is parsed."""
+PLAIN = {"integer", "float", "boolean", "text"}
+"""Kinds of columns whose values need no more than quotes."""
+
+
+def relation(table: Table, rows: "pa.Table") -> str | None:
+    """Return rows as a subquery, None where they are too many or not plain."""
+    if rows.num_rows > ROWS:
+        return None
+    columns = {f"c{i}": column for i, column in enumerate(table.columns)}
+    types = {name: columns[name].type if name in columns else "BIGINT" for name in rows.column_names}
+    if any(columns[name].kind not in PLAIN for name in types if name in columns):
+        return None
+    values = rows.to_pylist()
+    lines = [", ".join(f"CAST({_literal(row[name])} AS {types[name]})" for name in types) for row in values]
+    written = f"(SELECT * FROM (VALUES ({'), ('.join(lines)})) AS q({', '.join(types)}))"
+    return written if len(written) <= LONGEST and "\0" not in written else None
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return "'" + str(value).replace("'", "''") + "'"

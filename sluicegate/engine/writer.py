@@ -1,0 +1,265 @@
+"""The writer: a step is one transaction of DuckDB. Runs in a thread, one call at a time.
+
+Before the transaction the arrivals are staged, each for itself, so that what is wrong with one concerns no
+other: an error inside a transaction of DuckDB ends all of it. Inside, tables and views change, and the
+offsets and the step's number with them.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from sluicegate.engine.applying import Applier, Scratch, Staged
+from sluicegate.engine.clock import Clock
+from sluicegate.engine.holding import Holding
+from sluicegate.engine.identifiers import quote
+from sluicegate.engine.loading import Loaded, Loader
+from sluicegate.engine.plan import NOW, NOW_DDL, SET_NOW, Plan, Table
+from sluicegate.engine.steps import Arrival, Taken
+from sluicegate.engine.views.upkeep import Upkeep
+from sluicegate.engine.waterlines import Waterlines
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STEPS = "~steps"
+"""Our own table of one row: steps taken and records processed. No program can name it."""
+BEGUN = "~begun"
+"""Our own table of one row: when the database was made. A checkpoint keeps it."""
+OFFSETS = "~offsets"
+"""Our own table of the connectors' positions, as JSON, after the last step that took anything of theirs."""
+TRANSACTIONS = "~transactions"
+"""Our own table of one row: how many transactions of the API have been started."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the writer has done."""
+
+    step: int
+    """The last step that there is."""
+    taken: list[Taken | Exception]
+    """Of each arrival, in order."""
+    stepped: bool = False
+    changes: Mapping[str, "pa.Table"] = field(default_factory=dict)
+    """Of each watched relation, what has changed."""
+    offsets: Mapping[str, Any] = field(default_factory=dict)
+    """Positions of connectors that are stored now."""
+    views: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that the step has spent on each view, by name."""
+
+
+Brought = Sequence[tuple[Table, Sequence[Staged]]]
+"""Staged rows with their tables, in the order in which they are applied."""
+SNAPSHOT_ROWS = 10_000
+"""Rows of a snapshot that are read at once."""
+
+
+class Writer:
+    """Writes to one database."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write over a connection that nobody else uses."""
+        self._connection = connection
+        self._run = connection.execute
+        self._scratch = Scratch(connection)
+        self._loader = Loader(connection, self._scratch)
+        self._applier = Applier(connection, self._scratch)
+        self._upkeep = Upkeep(connection, self._scratch)
+        self._waterlines = Waterlines(connection)
+        self._holding = Holding(connection)
+        self._clock: Clock | None = None
+        self._now = 0
+        self._steps = self._records = 0
+        self.begun = 0
+        self.is_open = True
+
+    def prepare(self, plan: Plan, clock: Clock) -> None:
+        """Make what is not there yet; a database that was cut short while it was made is completed."""
+        self._run("BEGIN")
+        if plan.reads_now:
+            self._begin_time(clock)
+        self._upkeep.prepare(plan)
+        self._waterlines.prepare(plan)
+        self._run(f'CREATE TABLE IF NOT EXISTS "{STEPS}" AS SELECT 0::BIGINT AS steps, 0::BIGINT AS records')
+        self._run(f'CREATE TABLE IF NOT EXISTS "{BEGUN}" AS SELECT {int(time.time())}::BIGINT AS seconds')
+        self._run(f'CREATE TABLE IF NOT EXISTS "{OFFSETS}" (endpoint VARCHAR, position VARCHAR)')
+        self._run(f'CREATE TABLE IF NOT EXISTS "{TRANSACTIONS}" AS SELECT 0::BIGINT AS number')
+        self._run("COMMIT")
+        [row] = self._run(f'SELECT steps, records, seconds FROM "{STEPS}", "{BEGUN}"').fetchall()
+        self._steps, self._records, self.begun = map(int, row)
+
+    def _begin_time(self, clock: Clock) -> None:
+        """Go on with the time that the views have seen; a new database begins with that of the clock."""
+        self._run(NOW_DDL)
+        [(stored,)] = self._run(f'SELECT epoch_ms(now) FROM "{NOW}"').fetchall()
+        self._clock, self._now = clock, int(stored)
+        begun = clock.begin(self._now)
+        if not self._now:
+            self._run(SET_NOW, [begun])
+            self._now = begun
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many steps and records the database holds."""
+        return self._steps, self._records
+
+    def offsets(self) -> dict[str, Any]:
+        """Return the position of each connector after the last step that took anything of it."""
+        rows = self._run(f'SELECT endpoint, position FROM "{OFFSETS}"').fetchall()
+        return {endpoint: json.loads(position) for endpoint, position in rows}
+
+    def keep_position(self, endpoint: str, position: Any) -> None:
+        """Store the position of a connector."""
+        self._run(f'DELETE FROM "{OFFSETS}" WHERE endpoint = ?', [endpoint])
+        self._run(f'INSERT INTO "{OFFSETS}" VALUES (?, ?)', [endpoint, json.dumps(position)])
+
+    def take(self, arrivals: Sequence[Arrival]) -> Outcome:
+        """Take a step; where there is nothing to write, and it is no later for the views, none."""
+        try:
+            loaded = [self._load(arrival) for arrival in arrivals]
+            pairs = zip(arrivals, loaded, strict=True)
+            staged = [(arrival.table, rows.staged) for arrival, rows in pairs if isinstance(rows, Loaded)]
+            outcome = self._write(staged, _offsets(arrivals), _records(loaded))
+            return replace(outcome, taken=[self._answer(each, self._steps) for each in loaded])
+        finally:
+            self._scratch.clear()
+
+    def begin_transaction(self) -> int:
+        """Return the number of a transaction, in which arrivals are held and not taken."""
+        number = self._run(f'UPDATE "{TRANSACTIONS}" SET number = number + 1 RETURNING number').fetchall()
+        return int(number[0][0])
+
+    def hold(self, arrivals: Sequence[Arrival]) -> Outcome:
+        """Hold arrivals for the next `commit`, which will be the next step."""
+        try:
+            loaded = [self._load(arrival) for arrival in arrivals]
+            pairs = zip(arrivals, loaded, strict=True)
+            staged = [(arrival.table, rows.staged) for arrival, rows in pairs if isinstance(rows, Loaded)]
+            self._holding.add(staged, _offsets(arrivals), _records(loaded))
+            step = self._steps + bool(self._holding.records)
+            return Outcome(self._steps, [self._answer(each, step) for each in loaded])
+        finally:
+            self._scratch.clear()
+
+    def commit(self) -> Outcome:
+        """Take all that is held as one step."""
+        try:
+            held = self._holding
+            outcome = self._write(held.staged(), held.offsets, held.records)
+            held.clear()
+            return outcome
+        finally:
+            self._scratch.clear()
+
+    def compact(self) -> None:
+        """Fold the write-ahead log into the file and give blocks of deleted rows back; repeating is fine."""
+        self._run("CHECKPOINT")
+
+    def rehearse(self, plan: Plan) -> "Mapping[str, Any]":
+        """Return the profiled statements of each view, of a step that is rolled back."""
+        from sluicegate.engine.observing import rehearsal
+
+        return rehearsal.rehearse(self._connection, plan, self._upkeep)
+
+    def waterlines(self) -> list[dict[str, Any]]:
+        """Return how far the columns with LATENESS have come."""
+        return self._waterlines.told()
+
+    def watch(self, relation: str, *, snapshot: bool) -> "pa.RecordBatchReader | None":
+        """Have the changes of a relation told by each step from now on."""
+        self._run("BEGIN")
+        try:
+            self._upkeep.watch(relation)
+            self._run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        return self.snapshot(relation) if snapshot else None
+
+    def unwatch(self, relation: str) -> None:
+        """End one `watch` of a relation."""
+        self._upkeep.unwatch(relation)
+
+    def snapshot(self, relation: str) -> "pa.RecordBatchReader":
+        """Return the rows of a relation as they are now, whatever is written while they are read."""
+        rows = self._connection.cursor().sql(f"SELECT * FROM {quote(relation)}")
+        return rows.to_arrow_reader(SNAPSHOT_ROWS)
+
+    def _load(self, arrival: Arrival) -> Loaded | Exception:
+        try:
+            return self._loader.load(arrival.table, arrival.batch)
+        except Exception as error:
+            if arrival.offset is not None:  # to go on would lose it, since later offsets are beyond it
+                raise
+            return error
+
+    def _answer(self, loaded: Loaded | Exception, step: int) -> Taken | Exception:
+        return loaded if isinstance(loaded, Exception) else Taken(step, loaded.records, loaded.errors)
+
+    def _write(self, staged: Brought, offsets: Mapping[str, Any], records: int) -> Outcome:
+        now = self._clock.read() if self._clock else self._now
+        if not offsets and not records and now == self._now:
+            return Outcome(self._steps, [])
+        changes = self._step(staged, offsets, records, now)
+        return Outcome(self._steps, [], True, changes, offsets, self._upkeep.spent)
+
+    def _step(
+        self, staged: Brought, offsets: Mapping[str, Any], records: int, now: int
+    ) -> "dict[str, pa.Table]":
+        self._run("BEGIN")
+        try:
+            if now != self._now:
+                self._run(SET_NOW, [now])
+            touched = self._apply(staged)
+            changes = self._upkeep.maintain(
+                touched, self._applier.changes(self._upkeep.told), ticks=now != self._now
+            )
+            self._keep(offsets, records)
+            self._run("COMMIT")
+        except BaseException:
+            self._applier.forget()
+            self._roll_back()
+            raise
+        self._now = now
+        self._steps += 1
+        self._records += records
+        return changes
+
+    def _apply(self, staged: Brought) -> set[str]:
+        """Change the tables; returns those that rows were staged for."""
+        brought: dict[str, tuple[Table, list[Staged]]] = {}
+        for table, rows_of in staged:
+            for rows in rows_of:
+                self._waterlines.drop_late(table, rows)
+                self._applier.apply(table, rows, captured=self._upkeep.needs(table.physical))
+                brought.setdefault(table.physical, (table, []))[1].append(rows)
+        for table, all_rows in brought.values():
+            self._waterlines.advance(table, all_rows)
+        return set(brought)
+
+    def _keep(self, offsets: Mapping[str, Any], records: int) -> None:
+        """Write what the step stands for."""
+        self._run(f'UPDATE "{STEPS}" SET steps = steps + 1, records = records + {records}')
+        for endpoint, position in offsets.items():
+            self.keep_position(endpoint, position)
+
+    def _roll_back(self) -> None:
+        with suppress(duckdb.Error):  # a COMMIT that failed has rolled back by itself
+            self._run("ROLLBACK")
+
+
+def _records(loaded: Sequence[Loaded | Exception]) -> int:
+    return sum(rows.records for rows in loaded if isinstance(rows, Loaded))
+
+
+def _offsets(arrivals: Sequence[Arrival]) -> dict[str, Any]:
+    return {
+        arrival.endpoint.name: arrival.offset
+        for arrival in arrivals
+        if arrival.endpoint is not None and arrival.offset is not None
+    }

@@ -1,0 +1,114 @@
+"""Named points: where a test kills or freezes this very process, at the moments that matter most.
+
+A point is reached by `reach(name)`. That does nothing unless `SLUICEGATE_FAULTS` names a folder when the
+process starts. Then a test arms a point by a file of its name:
+
+    <folder>/armed/<point>              `kill` or `stop`
+    <folder>/hit/<point>.<pid>.<n>      the same file, taken by the process that reached the point first
+
+so each armed point is hit once, whoever comes by, and the hit is on record before it takes effect. A stopped
+process goes on when somebody sends it SIGCONT.
+
+Standard library only, since the launcher of pipelines reaches points too.
+"""
+
+import os
+import signal
+import time
+
+VARIABLE = "SLUICEGATE_FAULTS"
+FOLDER = os.environ.get(VARIABLE)
+"""None in every process that is not under test."""
+
+ACTIVITIES = (
+    "compile",
+    "validate",
+    "bind",
+    "provision",
+    "watch",
+    "steer",
+    "approve",
+    "deprovision",
+    "clear_storage",
+    "remove",
+    "place_schedules",
+    "settle_bulk",
+)
+"""Each has two points: before its effect, and after it, when nobody has been told yet."""
+
+# Inside effects and between processes
+ATTEMPT_WRITTEN = "provision.attempt_written"
+SHIM_STARTED = "provision.shim_started"
+LOCK_TAKEN = "launch.lock_taken"
+RECORDED = "launch.recorded"
+POOL_ASKED = "pool.asked"
+POOL_CLAIMED = "pool.claimed"
+POOL_RECORDED = "pool.recorded"
+POOL_TOLD = "pool.told"
+FENCED = "deprovision.fenced"
+SET_ASIDE = "clear_storage.set_aside"
+MARKED = "remove.marked"
+CHANGE_SEEN = "watch.change_seen"
+CHANGE_TOLD = "watch.change_told"
+READOPTING = "worker.readopting"
+# Around what a workflow decides
+TASK_DECIDED = "workflow.task_decided"
+RENEWAL_DECIDED = "workflow.renewal_decided"
+RENEWAL_BEGUN = "workflow.renewal_begun"
+# In the front end
+SIGNAL_SENT = "api.signal_sent"
+EDIT_ASKED = "api.edit_asked"
+EDIT_DONE = "api.edit_done"
+
+POOL = (POOL_ASKED, POOL_CLAIMED, POOL_RECORDED, POOL_TOLD)
+"""Passed only where a member of the warm pool takes a start on."""
+
+BETWEEN = (
+    ATTEMPT_WRITTEN,
+    SHIM_STARTED,
+    LOCK_TAKEN,
+    RECORDED,
+    *POOL,
+    FENCED,
+    SET_ASIDE,
+    MARKED,
+    CHANGE_SEEN,
+    CHANGE_TOLD,
+    READOPTING,
+    TASK_DECIDED,
+    RENEWAL_DECIDED,
+    RENEWAL_BEGUN,
+    SIGNAL_SENT,
+    EDIT_ASKED,
+    EDIT_DONE,
+)
+
+
+def before(activity: str) -> str:
+    """Name the point before an activity's effect."""
+    return f"{activity}.before"
+
+
+def after(activity: str) -> str:
+    """Name the point after it."""
+    return f"{activity}.after"
+
+
+POINTS = tuple(sorted((*BETWEEN, *map(before, ACTIVITIES), *map(after, ACTIVITIES))))
+
+
+def reach(point: str) -> None:
+    """Pass a point; where a test has armed it, this process is killed or stopped here."""
+    if FOLDER is not None:
+        _act(FOLDER, point)
+
+
+def _act(folder: str, point: str) -> None:
+    taken = f"{folder}/hit/{point}.{os.getpid()}.{time.monotonic_ns()}"
+    try:
+        os.rename(f"{folder}/armed/{point}", taken)
+    except FileNotFoundError:
+        return
+    with open(taken) as file:
+        how = file.read()
+    os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSTOP)

@@ -1,0 +1,77 @@
+"""The release before the code at hand, as a folder of sources, and whether one may go back to it.
+
+It is the newest tag `vX.Y.Z` behind this commit; while there is none, the commit that the table has.
+"""
+
+import re
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2]
+COMMITS = {"0.1.0": "7f17e6855c5f17823da1117842a037f2cc828339"}
+"""Releases that were never tagged, by version, the newest last."""
+_TAGS = "v[0-9]*.[0-9]*.[0-9]*"
+_PATCHED = re.compile(r"\bworkflow\.patched\(\s*[\"']([^\"']+)[\"']")
+_DECIDING = ("workflows", "activities", "sluicegate")
+"""Where code lies that runs in workflows."""
+
+
+class NoHistory(Exception):
+    """The release before cannot be had; the text says why."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Some sources to run."""
+
+    name: str
+    folder: Path
+
+
+CURRENT = Release("the code at hand", SOURCE)
+
+
+def previous(into: Path, repository: Path = SOURCE) -> Release:
+    """Check the release before out into a folder. Raises NoHistory."""
+    if shutil.which("git") is None:
+        raise NoHistory("git is not installed")
+    commit = newest_tag(repository)
+    name = commit or list(COMMITS)[-1]
+    commit = commit or COMMITS[name]
+    packed = into.with_suffix(".tar")
+    _git(repository, "archive", "--format=tar", "--output", str(packed), commit)
+    with tarfile.open(packed) as archive:
+        archive.extractall(into, filter="data")
+    packed.unlink()
+    return Release(name, into)
+
+
+def newest_tag(repository: Path) -> str | None:
+    """Name the newest tag of a release behind the newest commit, which may be a release itself."""
+    _git(repository, "rev-parse", "--verify", "--quiet", "HEAD")
+    try:
+        return _git(repository, "describe", "--tags", "--abbrev=0", "--match", _TAGS, "HEAD^")
+    except NoHistory:
+        return None
+
+
+def patches(folder: Path) -> set[str]:
+    """Find the ids of all patch markers in some sources."""
+    paths = (path for room in _DECIDING for path in (folder / room).rglob("*.py"))
+    return {found for path in paths for found in _PATCHED.findall(path.read_text())}
+
+
+def newer_patches(release: Release, before: Release) -> set[str]:
+    """Name the markers that a release may have written and the one before cannot read: it cannot be gone back
+    to while there are any."""
+    return patches(release.folder) - patches(before.folder)
+
+
+def _git(repository: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoHistory(f"git {words[0]} has failed: {done.stderr.strip() or 'no such commit'}")
+    return done.stdout.strip()

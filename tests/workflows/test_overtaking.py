@@ -1,0 +1,168 @@
+"""A worker is killed and a query reaches the next one before the task does: the workflow goes on."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from sluicegate import overtaking, temporal
+from worker import WORKFLOWS
+
+SOURCE = Path(__file__).parents[2]
+ROUNDS = 5
+"""At least one of so many queries overtakes a task."""
+DECIDER = """
+import asyncio, sys
+from temporalio.client import Client
+from temporalio.worker import Worker
+from sluicegate import temporal
+from worker import WORKFLOWS
+
+async def main():
+    client = await Client.connect(sys.argv[1], plugins=[temporal.PLUGIN])
+    await Worker(client, task_queue=sys.argv[2], workflows=WORKFLOWS).run()
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def doomed(client: Client, queue: str) -> AsyncIterator[None]:
+    """A worker that is killed at the end, with what it has in its cache."""
+    command = [sys.executable, "-c", DECIDER, client.service_client.config.target_host, queue]
+    process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE)
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def at_rest(subject: Any) -> bool:
+    """Whether nothing of a pipeline is under way."""
+    described = (await subject.handle.describe()).raw_description
+    pending = described.pending_activities or described.HasField("pending_workflow_task")
+    return not pending and (await subject.memo())["status"]["program_status"] == "Success"
+
+
+async def overtaken(subject: Any) -> "asyncio.Task[Any]":
+    """Ask, then tell, with nobody there; give the question."""
+    asked = asyncio.create_task(subject.handle.query("status", result_type=dict))
+    await subject.handle.describe()  # by then the question is on its way to who was killed
+    await subject.handle.signal("dismiss_error", {"request_id": "early"})
+    return asked
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What may have come ahead of a task."""
+    found: list[Any] = []
+    genuine = overtaking._first_time
+
+    def noted(run_id: str, length: int) -> bool:
+        found.append((run_id, length))
+        return genuine(run_id, length)
+
+    monkeypatch.setattr(overtaking, "_first_time", noted)
+    return found
+
+
+@pytest.mark.timeout(180)
+async def test_queries_that_overtake_a_task(
+    create: Any, temporal_server: WorkflowEnvironment, eventually: Any, refused: list[Any]
+) -> None:
+    queue = f"overtaken-{uuid4()}"
+    async with doomed(temporal_server.client, queue):
+        subjects = [await create(f"p{number}", task_queue=queue) for number in range(ROUNDS)]
+        for subject in subjects:
+            await eventually(partial(at_rest, subject))
+    asked = [await overtaken(subject) for subject in subjects]
+    async with Worker(temporal_server.client, task_queue=queue, workflows=WORKFLOWS):
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            # One that was held back for a task of the killed worker may be given up by the server.
+            assert isinstance(answer, RPCError | dict), answer
+        for subject in subjects:
+            await subject.handle.signal("dismiss_error", {"request_id": "late"})
+            assert len((await subject.ask("early", "late"))["receipts"]) == 2
+    assert refused
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[temporal.PLUGIN])
+    for subject in subjects:
+        await replayer.replay_workflow(await subject.handle.fetch_history())
+
+
+async def test_what_was_terminated_with_events_that_no_task_will_handle_is_still_asked(
+    create: Any, temporal_server: WorkflowEnvironment, eventually: Any, refused: list[Any]
+) -> None:
+    queue = f"terminated-{uuid4()}"
+    async with doomed(temporal_server.client, queue):
+        subject = await create(task_queue=queue)
+        await eventually(partial(at_rest, subject))
+    await subject.handle.signal("dismiss_error", {"request_id": "early"})
+    await subject.handle.terminate("by its operator")
+    async with Worker(temporal_server.client, task_queue=queue, workflows=WORKFLOWS):
+        assert await subject.status() == "Stopped"
+    assert len(refused) == 2
+
+
+class Fake:
+    """A workflow that notes what reaches it."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.reached: list[WorkflowActivation] = []
+
+    def activate(self, task: WorkflowActivation) -> None:
+        """Note it."""
+        self.reached.append(task)
+
+
+def portion(run_id: str, length: int, *, replay: bool) -> WorkflowActivation:
+    task = WorkflowActivation(run_id=run_id, history_length=length, is_replaying=replay)
+    task.jobs.add().signal_workflow.SetInParent()
+    return task
+
+
+def query(run_id: str, length: int, query_id: str = overtaking.ON_ITS_OWN) -> WorkflowActivation:
+    task = WorkflowActivation(run_id=run_id, history_length=length, is_replaying=True)
+    task.jobs.add().query_workflow.query_id = query_id
+    return task
+
+
+def test_only_the_first_portion_after_a_replay_is_suspected() -> None:
+    fake, run = Fake(), str(uuid4())
+    workflow: Any = overtaking.instance(fake)  # type: ignore[arg-type]
+    for task in (
+        portion(run, 4, replay=True),
+        query(run, 4),
+        portion(run, 9, replay=False),
+        query(run, 9, "with the task"),
+        portion(run, 14, replay=False),
+        query(run, 14),
+    ):
+        workflow.activate(task)
+    assert len(fake.reached) == 6
+
+
+def test_what_has_seen_events_ahead_of_their_task_decides_nothing_more() -> None:
+    fake, run = Fake(), str(uuid4())
+    for answered in (False, True):
+        workflow: Any = overtaking.instance(fake)  # type: ignore[arg-type]
+        workflow.activate(portion(run, 4, replay=True))
+        workflow.activate(portion(run, 8, replay=False))
+        if not answered:
+            with pytest.raises(overtaking.Overtaken):
+                workflow.activate(query(run, 8))
+    workflow.activate(query(run, 8))
+    with pytest.raises(overtaking.Overtaken):
+        workflow.activate(portion(run, 12, replay=False))
