@@ -58,6 +58,8 @@ class PoolSettings:
     size: int = 2
     quiet: float = 1.0
     """Seconds since the last start before a member is started: those that start come first."""
+    patience: float = 10.0
+    """Seconds since a member was made after which the next one is, however many starts come."""
 
 
 class Lost(Exception):
@@ -143,7 +145,7 @@ class Pool:
         self._members: list[Member] = []
         self._starting = 0
         self._changed = asyncio.Event()
-        self._quiet_since = self._not_before = -math.inf
+        self._quiet_since = self._not_before = self._overdue = -math.inf
         self._pause = _LOOK_EVERY
         self.served = 0
         """How many attempts members have taken on."""
@@ -224,15 +226,18 @@ class Pool:
         """Say whether a member is to be started now."""
         return (
             self.ready < self._settings.size
-            and not self._starting
-            and monotonic() >= max(self._quiet_since + self._settings.quiet, self._not_before)
+            and monotonic() >= max(self._next_turn(), self._not_before)
             and self._available() >= SPARE_BYTES + MEMBER_BYTES
         )
 
+    def _next_turn(self) -> float:
+        """When starts have left room, or have been let go first for long enough."""
+        quiet = math.inf if self._starting else self._quiet_since + self._settings.quiet
+        return min(quiet, self._overdue)
+
     def _until_next_look(self) -> float:
-        until_quiet = self._quiet_since + self._settings.quiet - monotonic()
-        missing = self.ready < self._settings.size and not self._starting
-        return until_quiet if missing and 0 < until_quiet < _LOOK_EVERY else _LOOK_EVERY
+        until_turn = self._next_turn() - monotonic()
+        return until_turn if self.ready < self._settings.size and 0 < until_turn < _LOOK_EVERY else _LOOK_EVERY
 
     async def _add(self) -> None:
         """Start a member and wait until it is ready."""
@@ -251,6 +256,7 @@ class Pool:
                 return
             undone.pop_all()
             self._pause = _LOOK_EVERY
+            self._overdue = monotonic() + self._settings.patience
             self._members.append(member)
 
 

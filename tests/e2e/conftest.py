@@ -21,6 +21,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from sluicegate import temporal
+from tests.e2e.patient import Patient
 
 SOURCE = Path(__file__).parents[2]
 PROGRAM = """
@@ -93,9 +94,8 @@ class Pipeline:
 
     async def create(self, program: str = PROGRAM, **more: Any) -> dict[str, Any]:
         """Create it."""
-        answer = await self.api.post(
-            "/v0/pipelines", json={"name": self.name, "program_code": program, **more}
-        )
+        body = {"name": self.name, "program_code": program, **more}
+        answer = await self.api.post("/v0/pipelines", json=body, headers={"Idempotency-Key": self.name})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
@@ -216,7 +216,7 @@ async def two_front_ends(
         for number in range(2):
             front_ends.append(FrontEnd(environment, home.with_suffix(f".api{number}")))
             parts.callback(front_ends[-1].end)
-            client = httpx.AsyncClient(base_url=front_ends[-1].url, timeout=60)
+            client = httpx.AsyncClient(base_url=front_ends[-1].url, timeout=60, transport=Patient())
             apis.append(await parts.enter_async_context(client))
 
         async def healthy() -> bool:
@@ -288,7 +288,7 @@ async def _ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture
 async def api(control_plane: ControlPlane) -> AsyncIterator[httpx.AsyncClient]:
     """A client of its API that waits as long as it takes."""
-    async with httpx.AsyncClient(base_url=control_plane.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=control_plane.url, timeout=60, transport=Patient()) as client:
         yield client
 
 

@@ -23,9 +23,7 @@ async def start_all(apis: list[httpx.AsyncClient], path: str) -> list[httpx.Resp
 
     async def start(number: int) -> httpx.Response:
         api, key = apis[number % len(apis)], {"Idempotency-Key": f"start-{number}"}
-        while (answer := await api.post(f"{path}/start", headers=key)).status_code == 503:
-            assert "retry-after" in answer.headers, answer.text  # nothing was recorded: the machine is busy
-        return answer
+        return await api.post(f"{path}/start", headers=key)
 
     return list(await asyncio.gather(*map(start, range(STARTS))))
 
@@ -138,7 +136,7 @@ async def test_starts_racing_forced_stops(pipeline: Any, control_plane: Any, eve
     race = Race(pipeline)
     await race.run(RACE_FOR)
     assert len(race.verbs) > 3 * RACE_FOR
-    assert race.refused <= {"IllegalPipelineAction", "Overloaded"}
+    assert race.refused <= {"IllegalPipelineAction"}
     decided = await decisions(pipeline.api, list(race.verbs), eventually)
     client = await Client.connect(control_plane.described["temporal_address"], plugins=[temporal.PLUGIN])
     last = await last_accepted(client, pipeline, race, decided)

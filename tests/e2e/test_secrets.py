@@ -18,6 +18,7 @@ import pytest
 from temporalio.client import Client
 
 from sluicegate import temporal
+from tests.e2e.patient import Patient
 
 VALUE = "nobody-may-see-this-9d41"
 SOURCE = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ async def mentioned(api: httpx.AsyncClient, path: str) -> str:
 async def test_a_secret_is_nowhere_but_in_its_process(
     guarded_plane: Any, pipeline_type: Any, eventually: Any
 ) -> None:
-    async with httpx.AsyncClient(base_url=guarded_plane.url, timeout=60) as api:
+    async with httpx.AsyncClient(base_url=guarded_plane.url, timeout=60, transport=Patient()) as api:
         pipeline = pipeline_type(api, "keeper", eventually)
         env = {"DATABASE": "postgres://u:${secret:database}@h"}
         created = await pipeline.create(runtime_config={"env": env})

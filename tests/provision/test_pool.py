@@ -58,7 +58,7 @@ def _gone(pid: int) -> bool:
     """Say whether a process has ended, whoever may still have to reap it."""
     try:
         return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or before it was read
         return True
 
 
@@ -266,6 +266,15 @@ async def test_no_member_is_started_beside_a_start(until: Any) -> None:
             await until(lambda: pool.ready == 0)
             assert pool.ready == 0
         await until(lambda: pool.ready == 2)
+
+
+async def test_starts_without_end_do_not_keep_a_pool_empty(until: Any) -> None:
+    async with _kept(Pool(PoolSettings(COMMAND, size=1, patience=0.5)), until) as pool:
+        with pool.start_in_progress():
+            for _ in range(2):
+                [pid] = pool.pids
+                os.kill(pid, signal.SIGKILL)
+                await until(lambda pid=pid: pool.ready == 1 and pool.pids != [pid])
 
 
 @pytest.mark.parametrize(
