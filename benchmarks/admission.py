@@ -11,9 +11,9 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
 
 from benchmarks import load
+from benchmarks.anatomy import ADMISSION, Call
 from benchmarks.measure import AtMost, Figure, Share, Times
 from benchmarks.plane import Pipeline, Plane, command, create, each, settled
-from sluicegate import temporal
 
 SAMPLES = 300
 WARM_UP = 20
@@ -29,21 +29,23 @@ def measure(plane: Plane) -> list[Figure]:
         pipeline = Pipeline(plane)
         pipeline.post("start")
         pipeline.wait("deployment_status", "Running")
-        floor = runner.run(_Floor.at(plane.temporal_address, 1))
-        measured, bare = [], []
+        floor = runner.run(_Floor.at(plane, 1))
+        measured, bare, calls = [], [], []
         for number in range(WARM_UP + SAMPLES):
-            started = time.perf_counter()
+            asked, started = time.time(), time.perf_counter()
             pipeline.post("start")
-            admitted = time.perf_counter()
+            admitted, answered = time.perf_counter(), time.time()
             runner.run(floor.signal(0))
             signalled = time.perf_counter()
             if number >= WARM_UP:
+                calls.append(Call(asked, answered))
                 measured.append((admitted - started) * 1e3)
                 bare.append((signalled - admitted) * 1e3)
         runner.run(floor.end())
-        pipeline.remove()
+    parts = pipeline.anatomy(ADMISSION, "an admission", calls)
+    pipeline.remove()
     aims = [Times(4.5), Times(4.5, 99)]
-    return [Figure("admission of POST /start, one caller", measured, "bare signal RPC", bare, aims)]
+    return [Figure("admission of POST /start, one caller", measured, "bare signal RPC", bare, aims), *parts]
 
 
 def measure_crowd(plane: Plane) -> list[Figure]:
@@ -96,7 +98,7 @@ async def _crowd(plane: Plane, names: list[str]) -> tuple[load.Load, load.Load, 
             nonlocal refused
             refused += (await http.post(f"/v0/pipelines/{name}/start")).status_code != 202
 
-        floor = await _Floor.at(plane.temporal_address, PIPELINES)
+        floor = await _Floor.at(plane, PIPELINES)
         many, bare = load.Load([], []), load.Load([], [])
         for _ in range(ROUNDS):
             _add(many, await load.run(lambda turn: start(names[turn % PIPELINES]), CALLERS, SECONDS))
@@ -117,8 +119,8 @@ class _Floor:
         self._ids = workflow_ids
 
     @classmethod
-    async def at(cls, address: str, many: int) -> "_Floor":
-        client = await Client.connect(address, plugins=[temporal.PLUGIN])
+    async def at(cls, plane: Plane, many: int) -> "_Floor":
+        client = await plane.client()
         ids = [f"floor-{uuid4()}" for _ in range(many)]
         for workflow_id in ids:
             await client.start_workflow("Nobody", id=workflow_id, task_queue="nobody")

@@ -6,7 +6,6 @@ import time
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from temporalio.client import Client
 
 from benchmarks.measure import AtMost, Figure
 from benchmarks.plane import Plane, command, create, each, settled
@@ -60,7 +59,7 @@ def measure(plane: Plane) -> list[Figure]:
 
 
 async def _events(plane: Plane, names: list[str]) -> list[int]:
-    client = await Client.connect(plane.temporal_address, plugins=[temporal.PLUGIN])
+    client = await plane.client()
     found = []
     for name in names:
         handle = client.get_workflow_handle(temporal.pipeline_workflow_id(DEFAULT_TENANT, name))

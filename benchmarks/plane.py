@@ -1,12 +1,13 @@
 """A control plane to measure: `sluicegate dev` on free ports in a temporary folder, and pipelines on it."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ from uuid import uuid4
 
 import httpx
 import psutil
+from temporalio.client import Client
+
+from benchmarks.anatomy import Call, Milestone, anatomy
+from benchmarks.measure import Figure
+from sluicegate import temporal
+from sluicegate.access.entries import DEFAULT_TENANT
 
 READY_WITHIN = 60.0
 SETTLED_WITHIN = 1800.0
@@ -51,6 +58,10 @@ class Plane:
     def url(self) -> str:
         """Where its API answers."""
         return str(self.described["api_url"])
+
+    async def client(self) -> Client:
+        """A client of its Temporal server."""
+        return await Client.connect(self.temporal_address, plugins=[temporal.PLUGIN])
 
     def api(self) -> httpx.Client:
         """A client of its API."""
@@ -158,6 +169,7 @@ class Pipeline:
     def __init__(self, plane: Plane) -> None:
         """Create it and wait until it is compiled."""
         self.name = f"bench-{uuid4().hex[:8]}"
+        self._plane = plane
         self._wire = plane.wire()
         with plane.api() as api:
             create(api, self.name)
@@ -179,6 +191,15 @@ class Pipeline:
                 return
             time.sleep(LOOK_EVERY)
         raise RuntimeError(f"{self.name} never had {key} {value}")
+
+    def anatomy(self, way: Sequence[Milestone], whole: str, calls: Sequence[Call]) -> list[Figure]:
+        """Divide calls by what its workflow noted of them, see `benchmarks.anatomy`."""
+
+        async def divided() -> list[Figure]:
+            workflow_id = temporal.pipeline_workflow_id(DEFAULT_TENANT, self.name)
+            return await anatomy(await self._plane.client(), workflow_id, way, whole, calls)
+
+        return asyncio.run(divided())
 
     def remove(self) -> None:
         """Stop, clear and delete it."""

@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 import psutil
 
+from benchmarks.anatomy import START, Call
 from benchmarks.measure import AtMost, Figure, Times
 from benchmarks.plane import (
     LOOK_EVERY,
@@ -49,15 +50,17 @@ class Bare(NamedTuple):
 
 def measure_cold(plane: Plane) -> list[Figure]:
     """Start and stop a pipeline where no engine is kept ready, in turn with the bare engine."""
-    measured, bare = _starts(plane)
-    return [Figure("POST /start until Running", measured, "cold start of the engine", bare, [Times(1.3)])]
+    measured, bare, parts = _starts(plane, "a cold start")
+    whole = Figure("POST /start until Running", measured, "cold start of the engine", bare, [Times(1.3)])
+    return [whole, *parts]
 
 
 def measure_warm(plane: Plane) -> list[Figure]:
     """The same where engines are kept ready."""
-    measured, bare = _starts(plane, before=_until_warm)
+    measured, bare, parts = _starts(plane, "a warm start", before=_until_warm)
     aims = [AtMost(150)]
-    return [Figure("POST /start until Running, warm", measured, "cold start of the engine", bare, aims)]
+    whole = Figure("POST /start until Running, warm", measured, "cold start of the engine", bare, aims)
+    return [whole, *parts]
 
 
 def measure_crowd(plane: Plane) -> list[Figure]:
@@ -83,23 +86,31 @@ def measure_crowd(plane: Plane) -> list[Figure]:
     return [Figure(f"{CROWD} starts at once until all run", measured, floor, bare, [Times(1.3)])]
 
 
-def _starts(plane: Plane, before: Callable[[], None] = lambda: None) -> tuple[list[float], list[float]]:
-    """Start and stop a pipeline, in turn with the bare engine; give both in milliseconds."""
-    measured, bare = [], []
+class _Starts(NamedTuple):
+    took: list[float]
+    bare: list[float]
+    parts: list[Figure]
+
+
+def _starts(plane: Plane, whole: str, before: Callable[[], None] = lambda: None) -> _Starts:
+    """Start and stop a pipeline, in turn with the bare engine; give both in milliseconds, and the parts."""
+    measured, bare, calls = [], [], []
     pipeline = Pipeline(plane)
     for number in range(SAMPLES + 1):
         before()
-        started = time.perf_counter()
+        asked, started = time.time(), time.perf_counter()
         pipeline.post("start")
         pipeline.wait("deployment_status", "Running")
-        runs = time.perf_counter()
+        runs, seen = time.perf_counter(), time.time()
         pipeline.post("stop?force=true")
         pipeline.wait("deployment_status", "Stopped")
         if number:
+            calls.append(Call(asked, seen))
             measured.append((runs - started) * 1e3)
             bare.append(_cold_start())
+    parts = pipeline.anatomy(START, whole, calls)
     pipeline.remove()
-    return measured, bare
+    return _Starts(measured, bare, parts)
 
 
 def _until_warm() -> None:
