@@ -237,7 +237,9 @@ class Pool:
 
     def _until_next_look(self) -> float:
         until_turn = self._next_turn() - monotonic()
-        return until_turn if self.ready < self._settings.size and 0 < until_turn < _LOOK_EVERY else _LOOK_EVERY
+        return (
+            until_turn if self.ready < self._settings.size and 0 < until_turn < _LOOK_EVERY else _LOOK_EVERY
+        )
 
     async def _add(self) -> None:
         """Start a member and wait until it is ready."""

@@ -293,6 +293,16 @@ def test_a_parquet_file(deploy: Deploy, tmp_path: Path) -> None:
     assert engine.rows("SELECT COUNT(*) AS n, SUM(a) AS s FROM t") == [{"n": 5000, "s": sum(range(5000))}]
 
 
+def test_an_empty_file_is_no_parquet(deploy: Deploy, tmp_path: Path) -> None:
+    source = tmp_path / "storage" / "files" / "f.parquet"
+    source.parent.mkdir(parents=True)
+    source.touch()
+    given = connectors(file(Path("f.parquet"), format_={"name": "parquet"}))
+    engine = deploy(f"CREATE TABLE t (a INT) {given};").start()
+    engine.eventually(lambda: complete(engine))
+    assert entry(engine, "t.file")["metrics"]["num_parse_errors"] == 1
+
+
 def output(name: str, path: str, format_: Any, **more: Any) -> dict[str, Any]:
     """Return a connector that writes a file."""
     config = {"path": path}

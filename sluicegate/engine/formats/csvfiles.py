@@ -17,7 +17,7 @@ from sluicegate.engine.batch import parse_error
 from sluicegate.engine.formats import binaries, casting, csvbulk
 from sluicegate.engine.formats.collecting import SLICE, Collector
 from sluicegate.engine.formats.config import Csv
-from sluicegate.engine.formats.scanning import LARGEST
+from sluicegate.engine.formats.scanning import LARGEST, NOT_UTF8, STRAY, is_utf8
 from sluicegate.engine.plan import Column, Table
 
 NULLS = ("NULL", "null")
@@ -33,7 +33,11 @@ class _Lines:
     """The lines of a body, as the reader of rows asks for them; comments are left out between rows."""
 
     def __init__(self, body: bytes, comment: str | None) -> None:
-        self._text = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig", newline="")
+        self.strays = not is_utf8(body)
+        """Whether bytes are no UTF-8; see `STRAY`."""
+        self._text = io.TextIOWrapper(
+            io.BytesIO(body), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
         self._comment = comment
         self.between_rows = True
         self.read = 0
@@ -63,9 +67,9 @@ class _Lines:
 
 def read(body: bytes, table: Table, reading: Csv, collector: Collector) -> None:
     """Read the rows of a body."""
-    if csvbulk.read(body, table, reading, collector):
-        return
     lines = _Lines(body, reading.comment)
+    if not lines.strays and csvbulk.read(body, table, reading, collector):
+        return
     numbered = _rows(lines, reading, collector)
     while taken := _slice(numbered, lines):
         _take(taken, table, reading, collector)
@@ -95,6 +99,9 @@ def _rows(lines: _Lines, reading: Csv, collector: Collector) -> Iterator[tuple[i
         if len(row) != width and not reading.flexible:
             told = f"error parsing CSV: expected {width} fields as in the first row, got {len(row)}"
             collector.refuse(event, parse_error(told, event))
+            continue
+        if lines.strays and STRAY.search("".join(row)):
+            collector.refuse(event, parse_error(f"error parsing CSV: {NOT_UTF8}", event))
             continue
         yield event, row
 

@@ -22,14 +22,10 @@ def read(body: bytes, table: Table, reading: InputFormat, cursor: "DuckDBPyConne
     """Read a body into changes of a table; the cursor is for casts, and nobody else may use it meanwhile."""
     flavor = reading.flavor if isinstance(reading, Json) else "default"
     collector = Collector(table, flavor, cursor)
-    fault = scanning.check_encoding(body) if isinstance(reading, Json | Csv) else None
-    if fault:
-        collector.refuse(1, parse_error(fault, 1))
-    else:
-        try:
-            _read(body, table, reading, collector)
-        except TooMany:
-            collector.give_up()
+    try:
+        _read(body, table, reading, collector)
+    except TooMany:
+        collector.give_up()
     return collector.finish()
 
 
@@ -52,7 +48,7 @@ def _read(body: bytes, table: Table, reading: InputFormat, collector: Collector)
 
 
 def _json(body: bytes, table: Table, reading: Json, collector: Collector) -> None:
-    if jsonbulk.read(body, table, reading, collector):
+    if scanning.is_utf8(body) and jsonbulk.read(body, table, reading, collector):
         return
     changing = Changing(table, reading.update_format)
     exact = any(column.kind == "decimal" for column in table.columns)

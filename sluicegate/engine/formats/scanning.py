@@ -27,6 +27,9 @@ LEAST_PATIENCE = 1 << 20
 NESTED = 16 << 10
 """Characters that a value nested too deeply is taken to have cost."""
 BOM = "\ufeff"
+STRAY = re.compile("[\udc80-\udcff]")
+"""What stands for a byte that is not UTF-8; it is not written in UTF-8 itself."""
+NOT_UTF8 = "not valid UTF-8"
 
 
 class Scanner:
@@ -42,6 +45,7 @@ class Scanner:
         self._at = 0
         self._done = False
         self._single_line = single_line
+        self._strays = not is_utf8(body)
         self._credit = PATIENCE * len(body) + LEAST_PATIENCE
 
     def peek(self) -> str:
@@ -76,6 +80,8 @@ class Scanner:
                 continue
             if self._single_line and "\n" in self._text[self._at : end]:
                 raise self._unreadable(ValueError("the value has several lines"))
+            if self._strays and STRAY.search(self._text, self._at, end):
+                raise self._unreadable(ValueError(NOT_UTF8), end)
             self._at = end
             return value
 
@@ -114,11 +120,13 @@ class Scanner:
             self._text, self._at, self._done = "", 0, True
             raise Malformed("too much of the input is not JSON; the rest of it has not been read") from error
 
-    def _unreadable(self, error: Exception) -> Malformed:
+    def _unreadable(self, error: Exception, end: int = 0) -> Malformed:
+        """Go to the line after what cannot be read, or after its end where that is known."""
         reason = _reason(error)
         if not self._done and len(self._text) - self._at > LARGEST:
             reason = f"a value is longer than {LARGEST >> 20} MiB"
-        shown = self._text[self._at : self._at + SHOWN + 1].partition("\n")[0]
+        shown = STRAY.sub("\ufffd", self._text[self._at : self._at + SHOWN + 1].partition("\n")[0])
+        self._at = max(self._at, end)
         self.skip_line()
         return Malformed(f"error parsing JSON: {reason} in {shorten(shown)}")
 
@@ -160,21 +168,21 @@ def _array(scanner: Scanner) -> Iterator[Any]:
             raise Malformed("error parsing JSON: expected , or ] after an element of an array")
 
 
-def check_encoding(body: bytes) -> str | None:
-    """Return why the body is not UTF-8, or nothing."""
+def is_utf8(body: bytes) -> bool:
+    """Say whether all of a body is UTF-8."""
     if body.isascii():
-        return None
+        return True
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(body), PIECE):
             decoder.decode(body[start : start + PIECE], final=start + PIECE >= len(body))
-    except UnicodeDecodeError as error:
-        return f"the body is not valid UTF-8: {error.reason}"
-    return None
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decoded(body: bytes) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for start in range(0, len(body), PIECE):
         text = decoder.decode(body[start : start + PIECE], final=start + PIECE >= len(body))
         yield text.removeprefix(BOM) if not start else text

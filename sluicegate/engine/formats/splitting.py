@@ -9,7 +9,7 @@ inside a Parquet file or a blob.
 import re
 from typing import Protocol
 
-from sluicegate.engine.formats.config import Csv, InputFormat, Json, Raw
+from sluicegate.engine.formats.config import Csv, InputFormat, Json, Parquet, Raw
 
 LARGEST = 64 << 20
 """Bytes that may wait for the end of a record."""
@@ -38,6 +38,7 @@ class Splitter:
         self._limit = LARGEST_WHOLE if isinstance(self._cutter, _Whole) else LARGEST
         self._most = most
         self._waiting = bytearray()
+        self._owed = isinstance(reading, Parquet)
 
     def feed(self, data: bytes) -> None:
         """Take what has been read."""
@@ -53,12 +54,14 @@ class Splitter:
         return None
 
     def rest(self) -> bytes | None:
-        """Return what is left at the end of the stream, if anything."""
-        return self._take(len(self._waiting)) if self._waiting else None
+        """Return what is left at the end of the stream, if anything; of Parquet also nothing at all, which
+        is no Parquet and has to be told."""
+        return self._take(len(self._waiting)) if self._waiting or self._owed else None
 
     def _take(self, size: int) -> bytes:
         data = bytes(self._waiting[:size])
         del self._waiting[:size]
+        self._owed = False
         return data
 
 

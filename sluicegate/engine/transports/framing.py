@@ -19,5 +19,6 @@ async def whole_records(
         while records := splitter.piece():
             at += len(records)
             yield records, at
-    if records := splitter.rest():
+    records = splitter.rest()
+    if records or (records is not None and not at):  # a whole that is empty; not one that was read before
         yield records, at + len(records)

@@ -239,6 +239,38 @@ def test_raw_bytes_are_values(module: Tables) -> None:
     assert (batch.records, batch.errors.count) == (1, 1)
 
 
+@pytest.mark.parametrize("many", [1, 2000])
+@pytest.mark.parametrize(
+    ("written_as", "good", "bad"),
+    [
+        (("json", "raw"), '{"a": 1, "b": "\u00e9"}\n', b'{"a": 2, "b": "\xe9"}\n'),
+        (("json", "insert_delete"), '{"insert": {"a": 1, "b": "\u00e9"}}\n', b'{"insert": {"\xe9": 2}}\n'),
+        (("json", "raw"), '{"a": 1, "b": "\u00e9"}\n', b'{"a": 2, "b": "\xc3'),
+        (("csv",), "1,\u00e9\n", b"2,\xe9\n"),
+        (("csv",), "1,\u00e9\n", b'2,"\xe9\nstill"\n'),
+    ],
+)
+def test_bytes_that_are_not_utf8_cost_their_own_record(
+    module: Tables, written_as: tuple[str, ...], good: str, bad: bytes, many: int
+) -> None:
+    body = good.encode() * many + bad + good.encode() * many
+    written, settings = written_as[0], {"update_format": word for word in written_as[1:]}
+    batch = module.read("bag", body, written, **settings)
+    wrong, total = batch.errors.count, 2 * many + 1
+    unfinished = not bad.endswith(b"\n")  # and then the record after it is in the same line
+    assert (batch.records, wrong) == (total - 1 - unfinished, 1)
+    [told] = batch.errors.kept
+    assert told["event_number"] == many + 1
+    assert "UTF-8" in told["description"] or unfinished
+    told["description"].encode()
+
+
+def test_one_value_of_an_array_that_is_not_utf8_costs_its_array(module: Tables) -> None:
+    body = b'[{"a": 1}, {"b": "\xff"}, {"a": 2}]\n[{"a": 3}]\n'
+    batch = module.read("bag", body, update_format="raw", array=True)
+    assert (batch.records, batch.errors.count) == (1, 1)
+
+
 def test_parquet_goes_by_name(module: Tables) -> None:
     table = pa.table({"B": ["x", None], "a": pa.array([1, 2], pa.int64()), "more": [0, 0]})
     assert read(module, "bag", _parquet(table), "parquet") == [{"a": 1, "b": "x"}, {"a": 2}]
