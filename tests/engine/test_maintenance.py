@@ -30,6 +30,18 @@ def test_compaction_folds_the_log_into_the_file(deploy: Deploy) -> None:
     assert engine.rows("SELECT count(*) AS n FROM t") == [{"n": 5_000}]
 
 
+def test_compaction_beside_a_query_that_began_before(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM).start()
+    rows = "".join(json.dumps({"insert": {"id": i, "name": "x" * 500}}) + "\n" for i in range(5_000))
+    assert engine.push("t", rows, format="json").status_code == 200
+    crossed = "SELECT a.name FROM t AS a CROSS JOIN t AS b"
+    with engine.http.stream("GET", "/query", params={"sql": crossed, "format": "json"}) as reading:
+        assert next(reading.iter_bytes())  # and the rest of gigabytes waits to be read
+        assert engine.push("t", '{"delete": {"id": 1}}', format="json").status_code == 200
+        answer = engine.http.post("/start_compaction")
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_there_is_nothing_to_rebalance(deploy: Deploy) -> None:
     answer = deploy(PROGRAM).start().http.post("/rebalance")
     assert (answer.status_code, answer.content) == (200, b"")
