@@ -5,6 +5,8 @@ import re
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from pydantic import Field
+
 from sluicegate import config, errors
 from sluicegate.lifecycle import ids, refusals, restarts, schedules
 from sluicegate.lifecycle.policies import RestartPolicy, Schedule
@@ -56,7 +58,9 @@ class Edit(Value):
     restart_policy: RestartPolicy | None = None
     schedules: dict[str, Schedule | None] | None = None
     """Schedules to put in, and (None) to remove."""
-    receipts_before: tuple[Receipt, ...] = ()
+    # What came after the first release is left out where it says nothing: a fingerprint covers fields that
+    # a release does not know, and the same edit must have the same one on either side of an upgrade.
+    receipts_before: tuple[Receipt, ...] = Field(default=(), exclude_if=lambda receipts: not receipts)
     """Of a rename: the receipts of whoever had the new name before."""
 
     @property

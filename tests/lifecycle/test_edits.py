@@ -2,7 +2,7 @@
 
 import random
 import string
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +11,7 @@ from sluicegate import errors
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle import edits, refusals
 from sluicegate.lifecycle.edits import Edit
+from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import ProgramStatus, ResourcesStatus, StorageStatus
 from sluicegate.lifecycle.values import Packed
@@ -350,3 +351,13 @@ def test_an_edit_from_elsewhere_is_checked_like_any_other(
 ) -> None:
     with pytest.raises(refusal):
         edits.apply(make_pipeline(), edit(**fields), at)
+
+
+def test_an_edit_says_nothing_that_the_first_release_does_not_know() -> None:
+    said = edit(description="new").model_dump()
+    assert "receipts_before" not in said
+    renamed = edit(
+        name="new", receipts_before=(Receipt(id="r", at=datetime(2026, 1, 1, tzinfo=UTC), fp="f"),)
+    )
+    assert renamed.model_dump()["receipts_before"]
+    assert renamed.fingerprint == edit(name="new").fingerprint

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2]
-COMMITS = {"0.1.0": "7f17e6855c5f17823da1117842a037f2cc828339"}
+COMMITS = {"0.1.0": "edbe560efe6c0af2c6de27f9a5286a3172f7406f"}
 """Releases that were never tagged, by version, the newest last."""
 _TAGS = "v[0-9]*.[0-9]*.[0-9]*"
 _PATCHED = re.compile(r"\bworkflow\.patched\(\s*[\"']([^\"']+)[\"']")
