@@ -4,9 +4,10 @@ To show DuckDB an Arrow table and to take it away again costs more than a statem
 row that was a third of its step.
 """
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sluicegate.engine.plan import Table
+from sluicegate.engine.plan import Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 ROWS = 4
 LONGEST = 1000
 """Characters of the rows: a step may repeat them several times, and each is parsed."""
-PLAIN = {"integer", "float", "boolean", "text"}
+PLAIN = {"integer", "float", "boolean", "text", "decimal"}
 """Kinds of columns whose values need no more than quotes."""
+MOMENTS = {"DATE", "TIME", "TIMESTAMP"}
+"""Types of which the same is true; a zone would have to be one that Python and DuckDB understand alike."""
 
 
 def relation(table: Table, rows: "pa.Table") -> str | None:
@@ -24,7 +27,7 @@ def relation(table: Table, rows: "pa.Table") -> str | None:
         return None
     columns = {f"c{i}": column for i, column in enumerate(table.columns)}
     types = {name: columns[name].type if name in columns else "BIGINT" for name in rows.column_names}
-    if any(columns[name].kind not in PLAIN for name in types if name in columns):
+    if not all(map(_is_plain, (columns[name] for name in types if name in columns))):
         return None
     values = rows.to_pylist()
     lines = [", ".join(f"CAST({_literal(row[name])} AS {types[name]})" for name in types) for row in values]
@@ -32,7 +35,13 @@ def relation(table: Table, rows: "pa.Table") -> str | None:
     return written if len(written) <= LONGEST and "\0" not in written else None
 
 
+def _is_plain(column: Column) -> bool:
+    return column.kind in PLAIN or column.type in MOMENTS
+
+
 def _literal(value: Any) -> str:
     if value is None:
         return "NULL"
+    if isinstance(value, Decimal):  # which by itself has an exponent where it is small
+        value = format(value, "f")
     return "'" + str(value).replace("'", "''") + "'"

@@ -6,6 +6,7 @@ TIME may be a count of nanoseconds and DATE one of days; a VARIANT is JSON text.
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sluicegate.engine.batch import parse_error
@@ -43,7 +44,7 @@ def read(body: bytes, table: Table, collector: Collector) -> None:
 
 def take(rows: pa.Table, table: Table, collector: Collector, *, first: int) -> None:
     """Take rows whose columns have the names of the table's; the first row has the number `first`."""
-    events = pa.array(range(first, first + rows.num_rows), pa.int64())
+    events = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), rows.num_rows), start=first - 1)
     arrays = {"n": events, "event": events, "chunk": events}
     for i, column in enumerate(table.columns):
         found = _source(column, rows.column_names)

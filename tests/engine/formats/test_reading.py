@@ -356,3 +356,22 @@ def _parquet(table: pa.Table) -> bytes:
     file = io.BytesIO()
     pq.write_table(table, file)
     return file.getvalue()
+
+
+def test_a_row_alone_is_stored_as_among_many(tables: MakeTables) -> None:
+    columns = (
+        "n BIGINT, d DECIMAL(20, 8), day DATE, clock TIME, moment TIMESTAMP, ok BOOLEAN, f REAL, s VARCHAR"
+    )
+    made = tables(f"CREATE TABLE few ({columns}); CREATE TABLE many ({columns});")
+    rows = [
+        {"n": -(2**63), "d": "0.00000001", "day": "0001-01-01", "clock": "23:59:59.999999", "ok": False},
+        {"n": 2**63 - 1, "d": "-123456789012.5", "moment": "9999-12-31 23:59:59.999999", "f": 1e-30},
+        {"d": "0", "clock": "00:00:00", "moment": "1969-12-31 23:59:59.000001", "s": "it's \\ a\nline"},
+        {"f": 0.1, "day": "9999-12-31", "s": "NULL", "ok": True},
+        {"s": ""},
+        {},
+    ]
+    for row in rows:
+        made.push("few", json.dumps({"insert": row}))
+    made.push("many", lines(*({"insert": row} for row in rows)))
+    assert made.rows("few") == made.rows("many")
