@@ -96,21 +96,28 @@ class Health:
         """
         if self._facts is None:
             raise errors.NoClusterMonitorEventsAvailable
-        checked_at, found = self._facts.at, self._findings(self._facts, now)
+        checked_at, found = self._facts.at, self._judged(now)
         shown = {part: self._shown(part, finding, checked_at) for part, finding in found.items()}
         words = self._stuck_work.report.words(sight), self._stuck_work.doubt(now)
         shown["runner"]["message"] = " ".join(filter(None, (shown["runner"]["message"], *words)))
         return {"all_healthy": all(finding.healthy for finding in found.values()), **shown}
 
+    def _judged(self, now: datetime) -> dict[str, Finding]:
+        """Judge what was seen last, and remember since when each part has been as it is."""
+        if self._facts is None:
+            return {}
+        found = self._findings(self._facts, now)
+        for part, finding in found.items():
+            was, _ = self._since.get(part, (not finding.healthy, now))
+            if was is not finding.healthy:
+                self._since[part] = (finding.healthy, self._facts.at)
+        return found
+
     def _shown(self, part: str, finding: Finding, checked_at: datetime) -> dict[str, Any]:
-        was, since = self._since.get(part, (finding.healthy, checked_at))
-        if was is not finding.healthy:
-            since = checked_at
-        self._since[part] = (finding.healthy, since)
         return {
             "healthy": finding.healthy,
             "message": finding.self_info,
-            "unchanged_since": rfc3339(since),
+            "unchanged_since": rfc3339(self._since[part][1]),
             "checked_at": rfc3339(checked_at),
         }
 
@@ -174,7 +181,7 @@ class Health:
         if newest is not None:
             self._stuck_work.take_up(newest.at, newest.stuck)
         stuck = self._stuck_work.to_tell(known.stuck if known else None)
-        probe = Probe(at=now, **self._findings(self._facts, now), stuck=stuck)
+        probe = Probe(at=now, **self._judged(now), stuck=stuck)
         if cluster.is_news(known, probe):
             self._unsent.append(probe)
         if self._facts.trouble is None:

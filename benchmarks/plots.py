@@ -31,12 +31,12 @@ def latencies(figures: Sequence[Figure], path: Path) -> None:
 
 
 def growth(points: Sequence[Point], path: Path) -> None:
-    """Draw admission, list and memory against the number of pipelines."""
+    """Draw admission, list, memory, and what a pipeline costs in a day, against the number of pipelines."""
     if not points:
         return
     sizes = [point.pipelines for point in points]
-    _, axes = pyplot.subplots(1, 3, figsize=(12, 3.5))
-    admission, lists, memory = axes
+    _, axes = pyplot.subplots(1, 4, figsize=(16, 3.5))
+    admission, lists, memory, daily = axes
     admission.plot(sizes, [point.admission_ms for point in points], "o-")
     admission.set_title("admission, median ms")
     lists.plot(sizes, [point.list_ms for point in points], "o-")
@@ -45,6 +45,8 @@ def growth(points: Sequence[Point], path: Path) -> None:
     memory.plot(sizes, [point.temporal_kib / 1024 for point in points], "o-", label="Temporal")
     memory.set_title("memory, MiB")
     memory.legend()
+    daily.plot(sizes, [point.daily_seconds for point in points], "o-")
+    daily.set_title("processor seconds a pipeline and day")
     for one in axes:
         one.set_xscale("log")
         one.set_ylim(bottom=0)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
@@ -20,7 +21,7 @@ WARM_UP = 20
 def measure(plane: Plane) -> list[Figure]:
     """Look at a pipeline in turn with bare calls: left alone first, then told to start all the time."""
     with asyncio.Runner() as runner:
-        client = runner.run(Client.connect(plane.temporal_address, plugins=[temporal.PLUGIN]))
+        client = runner.run(plane.client())
         pipeline, commanding = Pipeline(plane), plane.wire()
         pipeline.post("start")
         pipeline.wait("deployment_status", "Running")
@@ -31,11 +32,13 @@ def measure(plane: Plane) -> list[Figure]:
             while not over.is_set():
                 commanding.ask("POST", f"/v0/pipelines/{pipeline.name}/start")
 
-        thread = threading.Thread(target=command)
-        thread.start()
-        busy = _looks(runner, client, pipeline)
-        over.set()
-        thread.join()
+        with ThreadPoolExecutor(1) as beside:
+            commands = beside.submit(command)
+            try:
+                busy = _looks(runner, client, pipeline)
+            finally:
+                over.set()
+            commands.result()
         pipeline.remove()
     return [
         Figure("GET status", quiet[0], "bare describe RPC", quiet[1], [Times(2.0)]),

@@ -4,6 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import httpx
@@ -15,6 +16,7 @@ SIZES = (10, 100, 1_000, 10_000)
 RUNNING = 1_000
 SAMPLES = 40
 KIB = 1024
+DAY = 86_400
 
 
 class Point(NamedTuple):
@@ -26,6 +28,8 @@ class Point(NamedTuple):
     memory_kib: float
     """Of worker and API together."""
     temporal_kib: float
+    daily_seconds: float
+    """Processor seconds of worker and API that each pipeline costs in a day, while nobody commands any."""
 
 
 class Growth(NamedTuple):
@@ -36,8 +40,9 @@ class Growth(NamedTuple):
 
 
 def measure(plane: Plane, sizes: Sequence[int] = SIZES, running: int = RUNNING) -> Growth:
-    """Create ever more stopped pipelines, then have a thousand of them run."""
+    """Create ever more stopped pipelines, then a thousand more, which run."""
     points, names = [], [f"scale-{number:05}" for number in range(max(sizes))]
+    more = [f"more-{number:04}" for number in range(running)]
     with plane.api() as api:
         create(api, "first")
         settled(api, "program_status", "Success", {"first"})
@@ -57,15 +62,17 @@ def measure(plane: Plane, sizes: Sequence[int] = SIZES, running: int = RUNNING) 
                 unit="KiB",
                 note=f"worker and API; Temporal has {points[-1].temporal_kib / KIB:.0f} MiB",
             ),
-            *_running(plane, api, names[:running], stopped),
+            *_running(plane, api, more, stopped),
         ]
-        each(lambda name: command(api, name, "stop?force=true"), names[:running])
-        settled(api, "deployment_status", "Stopped", set(names[:running]))
+        each(lambda name: command(api, name, "stop?force=true"), more)
+        settled(api, "deployment_status", "Stopped", set(more))
     return Growth(figures, points)
 
 
 def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -> list[Figure]:
-    """Start a thousand while somebody looks at one of them all the time."""
+    """Create and start a thousand while somebody looks at one of them all the time."""
+    each(lambda name: create(api, name, ""), names)
+    settled(api, "program_status", "Success", set(names))
     over = threading.Event()
     looks: list[float] = []
 
@@ -78,8 +85,8 @@ def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -
                 looks.append((time.perf_counter() - started) * 1e3)
                 time.sleep(0.05)
 
-    watching = threading.Thread(target=look)
-    watching.start()
+    beside = ThreadPoolExecutor(1)
+    watching = beside.submit(look)
     began = time.perf_counter()
     try:
         each(lambda name: command(api, name, "start"), names)
@@ -88,7 +95,8 @@ def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -
         time.sleep(30)  # what a start brings about is over, and everybody is looked at as ever
     finally:
         over.set()
-        watching.join()
+        beside.shutdown()
+    watching.result()  # or why it looked no longer
     after, temporal = _memory(plane), plane.part("temporal").memory_info().rss / KIB
     return [
         Figure(f"{len(names):,} stubs started, all run", [took], unit="s"),
@@ -100,7 +108,7 @@ def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -
             note=f"worker and API; Temporal has {temporal / KIB:.0f} MiB",
         ),
         Figure(f"GET status while {len(names):,} start and run", looks, aims=[AtMost(100, 99)], note="stubs"),
-        Figure("processor time of worker and API, of one core", [_load(plane)], unit="%"),
+        Figure("processor time of worker and API, of one core", [100 * _load(plane)], unit="%"),
     ]
 
 
@@ -116,7 +124,8 @@ def _point(plane: Plane, api: httpx.Client, size: int, names: list[str]) -> Poin
         statuses(api)
         lists.append((time.perf_counter() - started) * 1e3)
     temporal = plane.part("temporal").memory_info().rss / KIB
-    return Point(size, statistics.median(admissions), percentile(lists, 50), _memory(plane), temporal)
+    daily = _load(plane) * DAY / size
+    return Point(size, statistics.median(admissions), percentile(lists, 50), _memory(plane), temporal, daily)
 
 
 def _memory(plane: Plane) -> float:
@@ -125,8 +134,8 @@ def _memory(plane: Plane) -> float:
 
 
 def _load(plane: Plane, seconds: float = 20.0) -> float:
-    """Per cent of one core that worker and API take, on average over a while."""
+    """The share of one core that worker and API take, on average over a while."""
     parts = [plane.part(part) for part in ("worker", "api")]
     before = sum(sum(part.cpu_times()[:2]) for part in parts)
     time.sleep(seconds)
-    return (sum(sum(part.cpu_times()[:2]) for part in parts) - before) / seconds * 100
+    return (sum(sum(part.cpu_times()[:2]) for part in parts) - before) / seconds

@@ -104,11 +104,11 @@ def reach(point: str) -> None:
 
 
 def _act(folder: str, point: str) -> None:
-    taken = f"{folder}/hit/{point}.{os.getpid()}.{time.monotonic_ns()}"
+    armed = f"{folder}/armed/{point}"
     try:
-        os.rename(f"{folder}/armed/{point}", taken)
+        with open(armed) as file:  # before it is taken, since whoever looks for hits removes what it has seen
+            how = file.read()
+        os.rename(armed, f"{folder}/hit/{point}.{os.getpid()}.{time.monotonic_ns()}")
     except FileNotFoundError:
         return
-    with open(taken) as file:
-        how = file.read()
     os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSTOP)

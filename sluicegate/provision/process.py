@@ -251,7 +251,6 @@ class ProcessProvisioner:
         uid = self._users.number(folder.pipeline_id)
         folder.furnish(self._users.passage)
         folder.remember(deployment)
-        folder.remember(deployment)
         labels = labels_of(folder.pipeline_id, deployment.name)
         folder.log.say(f"provisioning deployment {deployment.deployment_id}, generation {generation}", labels)
         if ignored := spec.ignored(deployment):

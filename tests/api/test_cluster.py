@@ -67,8 +67,12 @@ async def test_without_a_worker(api_deserted: httpx.AsyncClient, eventually: Eve
     answer = await health(api_deserted)
     assert answer.status_code == 503
     assert answer.json()["runner"]["healthy"] is False
-    listed = await api_deserted.get("/v0/cluster/events")
-    assert (listed.status_code, listed.json()["error_code"]) == (503, "NotAnsweredYet")
+
+    async def unanswered() -> bool:  # before there is a workflow to ask, there are no events
+        listed = await api_deserted.get("/v0/cluster/events")
+        return listed.status_code == 503 and listed.json()["error_code"] == "NotAnsweredYet"
+
+    await eventually(unanswered)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -16,6 +17,7 @@ from sluicegate.provision import processes
 from tests.chaos.connection import Connection
 from tests.chaos.errands import note_looks
 from tests.chaos.invariants import shown, stopped
+from tests.chaos.invariants.decided import EDITED
 from tests.chaos.plane import Plane
 from tests.chaos.recording import Recording, Run
 from tests.chaos.sampler import Sampler
@@ -38,12 +40,19 @@ class Ending:
     waits_for_clean_ups: bool = True
     """Also where they have nothing left to remove, but are to look once more."""
 
+    async def _pipelines(self) -> list[dict[str, Any]]:
+        """All that there are. Raises RuntimeError where nobody says, although nothing is broken any more."""
+        found: list[dict[str, Any]] | None = await self.client.reads("/v0/pipelines", selector="status")
+        if found is None:
+            raise RuntimeError("the pipelines are not listed although all is mended")
+        return found
+
     async def settle(self) -> None:
         """Wait until every pipeline shows what its processes are, and note how they are in the end."""
 
         async def settled() -> bool:
             began = time.monotonic()
-            found = await self.client.reads("/v0/pipelines", selector="status") or []
+            found = await self._pipelines()
             note_looks(self.recording, found, began)
             live = await asyncio.to_thread(Sampler(self.plane.home).look)
             self.run.settled = [
@@ -58,6 +67,12 @@ class Ending:
             return bool(found) and all(shown.agrees(one["status"], one["live"]) for one in self.run.settled)
 
         await self.client.until(settled, SETTLED_WITHIN)
+        await _all(self._keep_texts(one["name"]) for one in self.run.settled)
+
+    async def _keep_texts(self, name: str) -> None:
+        shown = await self.client.reads(f"/v0/pipelines/{name}")
+        if shown is not None:
+            self.run.texts[name] = {key: shown[key] for key in EDITED}
 
     async def ask_for_rows(self) -> None:
         """Have every pipeline with rows run once more, and read all of them."""
@@ -77,7 +92,7 @@ class Ending:
 
     async def stop_all(self) -> None:
         """Stop every pipeline by force, and note when it was Stopped."""
-        found = await self.client.reads("/v0/pipelines", selector="status") or []
+        found = await self._pipelines()
         await _all(self._stop(one["name"], one["id"]) for one in found)
 
     async def _stop(self, name: str, pipeline: str) -> None:
@@ -99,7 +114,7 @@ class Ending:
 
     async def delete_all(self) -> None:
         """Clear and delete every pipeline, and look until nothing is left of any that was ever deleted."""
-        found = await self.client.reads("/v0/pipelines", selector="status") or []
+        found = await self._pipelines()
         await _all(self._delete(one["name"], one["id"]) for one in found)
         temporal = await self.plane.client()
 
@@ -120,6 +135,8 @@ class Ending:
 
         if await self.client.until(is_deleted, GONE_WITHIN):
             self.run.deleted.append(pipeline)
+        else:
+            self.run.kept.append(pipeline)
 
     async def keep_histories(self) -> None:
         """Write down every workflow's history, and the events of every pipeline, deleted ones too."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from tests.chaos.errands import PAUSE, Errands
 
+PROGRAM = "CREATE TABLE numbers (n BIGINT NOT NULL) WITH ('materialized' = 'true');"
+"""Without a key, so that a row that is taken twice is there twice."""
 BATCH = 5
 PUSHES = 8
 """Requests between two stops with a checkpoint."""
@@ -41,7 +43,7 @@ class Feeder:
     async def tolerant(self) -> None:
         """Push into a pipeline with fault tolerance that is restarted when it dies."""
         client = self.errands.client
-        await self.errands.make(self.name, runtime_config=TOLERANT)
+        await self.errands.make(self.name, program_code=PROGRAM, runtime_config=TOLERANT)
         await client.decided("PUT", f"{self.path}/restart_policy", client.key(), json=RESTARTED)
         await self.errands.say(self.name, "start")
         while not self.errands.over.is_set():
@@ -54,7 +56,7 @@ class Feeder:
 
     async def checkpointed(self) -> None:
         """Push into a pipeline without it, and stop that with a checkpoint every now and then."""
-        await self.errands.make(self.name)
+        await self.errands.make(self.name, program_code=PROGRAM)
         await self.errands.say(self.name, "start")
         while not self.errands.over.is_set():
             rows = self._rows()

@@ -13,8 +13,6 @@ from typing import Any
 
 ACCEPTED = "accepted"
 """The outcome of what was not refused; a refusal is its error code."""
-NOTHING = "nothing"
-"""The outcome of what has proved never to have arrived."""
 
 
 @dataclass(frozen=True)

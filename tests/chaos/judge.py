@@ -55,8 +55,8 @@ class Report:
 
     @property
     def broken(self) -> bool:
-        """Whether anything is wrong."""
-        found = any(finding.violations for finding in self.findings)
+        """Whether anything is wrong, or could not be judged."""
+        found = any(finding.violations or finding.undecided for finding in self.findings)
         return found or bool(self.missed and self.must_hit_all)
 
 

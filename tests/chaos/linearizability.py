@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from tests.chaos.history import NOTHING, Operation
+from tests.chaos.history import Operation
 
 S = TypeVar("S", bound=Hashable)
 
@@ -99,11 +99,12 @@ class _Search(Generic[S]):
             if not is_answer:
                 self._open.add(index)
                 continue
-            found = self._answered(self._expanded(found), index)
+            expanded = self._expanded(found)
+            if expanded.count > MOST_CONFIGURATIONS:
+                return Verdict(explained=True, decided=False)
+            found = self._answered(expanded, index)
             if not found.count:
                 return Verdict(explained=False, culprit=self._operations[index])
-            if found.count > MOST_CONFIGURATIONS:
-                return Verdict(explained=True, decided=False)
         return Verdict(explained=True)
 
     def _expanded(self, found: _Found[S]) -> _Found[S]:
@@ -173,9 +174,8 @@ def _moments(operations: Sequence[Operation]) -> list[tuple[int, bool]]:
 
 
 def check(model: Model[S], initial: S, operations: Sequence[Operation]) -> Verdict:
-    """Judge the operations on one object; what has proved never to have arrived is left out."""
-    arrived = [operation for operation in operations if operation.outcome != NOTHING]
-    return _Search(model, arrived).run(initial)
+    """Judge the operations on one object."""
+    return _Search(model, operations).run(initial)
 
 
 def check_each(

@@ -51,6 +51,10 @@ class Run:
     """What each pipeline showed, and its live processes, when all was quiet."""
     stops: list[dict[str, Any]] = field(default_factory=list)
     """The forced stops after the faults."""
+    kept: list[str] = field(default_factory=list)
+    """Ids of pipelines that could not be deleted in the end."""
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What can be edited of each pipeline, when all was quiet, by name."""
     remains: dict[str, list[str]] = field(default_factory=dict)
     """What was left of deleted pipelines."""
     rows: dict[str, list[int]] = field(default_factory=dict)

@@ -68,6 +68,9 @@ class Sampler:
             if cookie is None or started is None or os.getsid(pid) != pid:
                 return False
             pipeline, _, generation = cookie.partition("/")
+            if not generation.isdigit():  # a warm engine, which may become a program whenever it is asked
+                self._strangers[pid] = time.monotonic()
+                return False
             program = (started, pipeline, int(generation))
             if self._known.get(pid) == program or (self._pipelines / pipeline).is_dir():
                 self._known[pid] = program

@@ -77,11 +77,7 @@ def _reached() -> set[str]:
     for room in ("sluicegate", "activities", "api", "workflows"):
         for path in (SOURCE / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-                    "faults.reach",
-                    "launcher.reach",
-                    "reach",
-                ):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in _REACHING:
                     found.add(ast.unparse(node.args[0]).removeprefix("faults.").strip("'"))
     return found
 

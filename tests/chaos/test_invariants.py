@@ -51,6 +51,7 @@ class Recorded:
             events={P: [event(9, "Stopped"), event(10.5, "Provisioning"), event(21, "Stopped")]},
             settled=[{"name": "p", "id": P, "status": "Running", "live": 1}],
             stops=[stop("p", P, 60, 61), stop("by", BYSTANDER, 60, 61)],
+            texts={"p": dict(decided.EDITED), "by": {"description": "", "program_code": "another"}},
             rows={"rows-0": [1, 2, 3]},
         )
         self.lines: Lines = {
@@ -161,10 +162,25 @@ def known(**what: Any) -> Spoil:
     return lambda clean: vars(clean.run).update(what)
 
 
+def undone(clean: Recorded) -> None:
+    """Edit p twice, with the text of the first in the end."""
+    edits = [command("edit", 12, 13, description="old"), command("edit", 14, 15, description="new")]
+    clean.lines["history"] += edits
+    clean.run.texts["p"]["description"] = "old"
+
+
 PLANTED: dict[str, tuple[Check, Spoil]] = {
     "I1: a start that was accepted is lost": (
         decided.check,
         appended("history", command("delete", 42, 43)),
+    ),
+    "I1: an edit that was accepted is not there": (
+        decided.check,
+        appended("history", command("edit", 12, 13, description="new")),
+    ),
+    "I1: a later edit is undone by an earlier one": (
+        decided.check,
+        undone,
     ),
     "I1: a pipeline is created twice": (decided.check, appended("history", command("create", 42, 43))),
     "I2: two processes at once": (alone.check, appended("samples", sample(45, by=1, p=[3, 4]))),
@@ -199,6 +215,7 @@ PLANTED: dict[str, tuple[Check, Spoil]] = {
         known(stops=[stop("p", P, 60, 61 + stopped.BOUND)]),
     ),
     "I6: a folder remains": (removed.check, known(remains={Q: ["/home/pipelines/q"]})),
+    "I6: a pipeline cannot be deleted": (removed.check, known(kept=[P])),
     "I6: a process remains": (removed.check, appended("samples", sample(70, q=8))),
     "I7: Running without a process": (
         shown.check,
@@ -311,4 +328,4 @@ def test_a_state_that_does_not_decode_is_found(tmp_path: Path) -> None:
         return json.dumps(recorded)
 
     found = asyncio.run(replayed.check(recorded_histories(tmp_path, without_receipts)))
-    assert any("does not decode" in violation for violation in found.violations)
+    assert any("cannot be read" in violation for violation in found.violations)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos import history, linearizability, rules
-from tests.chaos.history import ACCEPTED, NOTHING, Operation
+from tests.chaos.history import ACCEPTED, Operation
 from tests.chaos.rules import Rules, State
 
 NOT_STOPPED = "DeleteRestrictedToFullyStopped"
@@ -70,7 +70,6 @@ PLANTED = {
         op("stop", 2, 3, ACCEPTED, force=True),
         op("pause", 4, 5, ACCEPTED),
     ),
-    "what never arrived has an effect": (op("start", 0, 1, NOTHING), op("delete", 2, 3, NOT_STOPPED)),
     "an edit of the program while it may run": (
         op("start", 0, 1, ACCEPTED),
         op("edit", 2, 3, ACCEPTED, program_code="SELECT 1"),

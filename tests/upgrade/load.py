@@ -1,6 +1,7 @@
 """Callers who go on whatever is upgraded: each command is repeated under its key until it is decided."""
 
 import asyncio
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,8 @@ class Pipeline:
         self._plane = plane
         self.name = name
         self.id = ""
+        self.longest = 0.0
+        """Seconds that a command has taken until its effect showed, at the most."""
         self.rounds = 0
         """How often it has been told what it is told in turn, each time with the effect it should have."""
 
@@ -64,8 +67,10 @@ class Pipeline:
             assert answer.status_code == 202, f"{self.name}: {verb} is refused: {answer.text}"
             return True
 
+        began = time.monotonic()
         await eventually(accepted, PATIENCE)
         await self.shows("deployment_status", status)
+        self.longest = max(self.longest, time.monotonic() - began)
 
     async def describe(self, text: str) -> None:
         """Change its description, and see that it is so."""

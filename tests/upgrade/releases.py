@@ -3,10 +3,11 @@
 It is the newest tag `vX.Y.Z` behind this commit; while there is none, the commit that the table has.
 """
 
-import re
+import ast
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ SOURCE = Path(__file__).parents[2]
 COMMITS = {"0.1.0": "edbe560efe6c0af2c6de27f9a5286a3172f7406f"}
 """Releases that were never tagged, by version, the newest last."""
 _TAGS = "v[0-9]*.[0-9]*.[0-9]*"
-_PATCHED = re.compile(r"\bworkflow\.patched\(\s*[\"']([^\"']+)[\"']")
+_PATCHED = {"workflow.patched", "patched", "workflow.deprecate_patch", "deprecate_patch"}
 _DECIDING = ("workflows", "activities", "sluicegate")
 """Where code lies that runs in workflows."""
 
@@ -59,9 +60,29 @@ def newest_tag(repository: Path) -> str | None:
 
 
 def patches(folder: Path) -> set[str]:
-    """Find the ids of all patch markers in some sources."""
-    paths = (path for room in _DECIDING for path in (folder / room).rglob("*.py"))
-    return {found for path in paths for found in _PATCHED.findall(path.read_text())}
+    """Find the ids of all patch markers in some sources. Raises LookupError where one cannot be told."""
+    trees = [ast.parse(path.read_text()) for room in _DECIDING for path in (folder / room).rglob("*.py")]
+    constants = {
+        name: value for tree in trees for node in tree.body for name, value in _constants(node) if value
+    }
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    marked = [call.args[0] for call in calls if ast.unparse(call.func) in _PATCHED]
+    return {_text(mark, constants) for mark in marked}
+
+
+def _constants(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """The texts that a statement of a module gives a name."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    value = getattr(node, "value", None)
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        yield from ((target.id, value.value) for target in targets if isinstance(target, ast.Name))
+
+
+def _text(mark: ast.expr, constants: Mapping[str, str]) -> str:
+    """What a literal says, or the constant of that name, in whichever module it is."""
+    if isinstance(mark, ast.Constant):
+        return str(mark.value)
+    return constants[ast.unparse(mark).rpartition(".")[2]]
 
 
 def newer_patches(release: Release, before: Release) -> set[str]:

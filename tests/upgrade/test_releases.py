@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from activities import calls
 from tests.upgrade import releases
 from tests.upgrade.releases import NoHistory, Release
+from workflows import pipeline
 
 
 def git(folder: Path, *words: str) -> None:
@@ -65,6 +67,15 @@ def test_a_newer_patch_marker_bars_the_way_back(tmp_path: Path) -> None:
         (release.folder / "workflows" / "p.py").write_text('if workflow.patched("one"):\n    pass\n')
     assert releases.newer_patches(new, old) == set()
     (new.folder / "activities").mkdir()
-    (new.folder / "activities" / "c.py").write_text("ok = workflow.patched(\n    'two'\n)\n")
+    (new.folder / "activities" / "c.py").write_text("ok = workflow.patched(\n    'two'\n)\nTHREE = 'three'\n")
     assert releases.newer_patches(new, old) == {"two"}
     assert releases.newer_patches(old, new) == set()
+    (new.folder / "activities" / "d.py").write_text("ok = patched(c.THREE)\n")
+    assert releases.newer_patches(new, old) == {"two", "three"}
+    (new.folder / "activities" / "e.py").write_text("ok = patched(made())\n")
+    with pytest.raises(LookupError):
+        releases.newer_patches(new, old)
+
+
+def test_the_markers_of_this_release_are_found() -> None:
+    assert releases.patches(releases.SOURCE) == {pipeline.ANSWERS_FIRST, calls.ENDS_COUNT}
