@@ -86,14 +86,13 @@ class Scratch:
         large = [name for name, rows in self._made.items() if rows > LEFT]
         drops = [f"DROP TABLE IF EXISTS {scratch(name)}" for name in {*large, *self._brought}]
         drops += [f"DROP VIEW IF EXISTS {scratch(name)}" for name in self._defined]
-        shown, self._shown = self._shown, []
+        if drops:
+            self._connection.execute("; ".join(drops))
         self._made.clear()
         self._brought.clear()
         self._defined.clear()
-        if drops:
-            self._connection.execute("; ".join(drops))
-        for name in shown:
-            self._connection.unregister(name)
+        while self._shown:
+            self._connection.unregister(self._shown.pop())
 
 
 class Applier:

@@ -233,6 +233,9 @@ class Compiler:
             sql = f"SELECT * REPLACE ({casts}) FROM ({sql}) AS {quote('~wide')}({names})"
             self._binder.execute(f"{head}AS {sql}", span)
             columns = self._binder.columns(quote(physical), span)
+        for column, _ in columns:
+            if column.startswith("~"):
+                raise ProgramError(f"Column '{column}': names that begin with ~ are taken", span)
         return f"{head}AS {sql}", columns
 
     def _fields(

@@ -130,6 +130,8 @@ class TableReader:
         )
 
     def _check_name(self, name: str, definition: exp.ColumnDef, declared: Declared) -> None:
+        if name.startswith("~"):
+            raise ProgramError(f"Column '{name}': names that begin with ~ are taken", self.place(definition))
         for column in declared.columns:
             if column.name.lower() == name.lower():
                 same = column.name == name
@@ -148,6 +150,7 @@ class TableReader:
             elif isinstance(kind, exp.DefaultColumnConstraint):
                 read.default = kind.this
             elif isinstance(kind, grammar.Lateness):
+                self._check_constant(kind.this, "LATENESS")
                 read.notes["LATENESS"] = kind.this.sql(dialect="duckdb")
             elif isinstance(kind, grammar.Watermark):
                 read.notes["WATERMARK"] = kind.this.sql(dialect="duckdb")
@@ -176,12 +179,15 @@ class TableReader:
         expression = whole.args["expressions"][0].sql(dialect="duckdb", identify=True)
         return f"CAST({expression} AS {word})"
 
-    def _value(self, default: exp.Expr, word: str, reading: str) -> Any:
-        """Work out a constant default, as the JSON value that stands for it."""
-        for node in default.walk():
+    def _check_constant(self, value: exp.Expr, what: str) -> None:
+        for node in value.walk():
             computed = isinstance(node, exp.Func) and not isinstance(node, CONSTANT_FUNCTIONS)
             if computed or isinstance(node, exp.Column | exp.Query):
-                raise ProgramError("A DEFAULT must be a constant", self.place(default))
+                raise ProgramError(f"A {what} must be a constant", self.place(value))
+
+    def _value(self, default: exp.Expr, word: str, reading: str) -> Any:
+        """Work out a constant default, as the JSON value that stands for it."""
+        self._check_constant(default, "DEFAULT")
         localize(default, lambda _: None)
         typed = f"CAST({default.sql(dialect='duckdb', identify=True)} AS {word})"
         shaped = {

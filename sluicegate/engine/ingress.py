@@ -53,13 +53,13 @@ def completion(pipeline: Pipeline, request: Request) -> dict[str, Any]:
         padded = given + "=" * (-len(given) % 4)
         raw = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         incarnation, number, step = str(raw["u"]), int(raw["e"]), int(raw["c"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         reason = f"invalid completion token: {error}"
         raise EngineError(400, "InvalidParam", reason, {"error": reason}) from error
     if incarnation != str(pipeline.metrics.incarnation):
         message = "The pipeline has been restarted since the completion token was made"
         raise EngineError(410, "PipelineRestarted", message)
-    if number >= len(pipeline.metrics.endpoints):
+    if not 0 <= number < len(pipeline.metrics.endpoints):
         message = "The completion token names an endpoint that does not exist"
         raise EngineError(410, "UnknownEndpointInCompletionToken", message)
     metrics, settled = pipeline.metrics, pipeline.steps.settled

@@ -10,6 +10,7 @@ Pausing and resuming change only what is desired of a ready pipeline; its status
 import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -165,18 +166,20 @@ class Pipeline:
         """Open the database and take up what is desired; a failure becomes the pipeline's state."""
         try:
             await asyncio.to_thread(self._initialize)
+            if self.phase is Phase.STARTING:
+                await self._begin()
         except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
             self._fail_to_start(error)
-        else:
-            if self.phase is Phase.STARTING:
-                if self._database is not None:
-                    self.steps.open(self._database.writer)
-                self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
-                if self._database is not None:
-                    await self._start_connectors()
-                self._suspend_if_wanted()
-                if self.plan.reads_now and not self.clock.driven:
-                    self._ticking = asyncio.create_task(self._tick())
+
+    async def _begin(self) -> None:
+        if self._database is not None:
+            self.steps.open(self._database.writer)
+        self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
+        if self._database is not None and self.connectors is not None:
+            await self.connectors.start()
+        self._suspend_if_wanted()
+        if self.plan.reads_now and not self.clock.driven:
+            self._ticking = asyncio.create_task(self._tick())
 
     async def advance_clock(self, body: bytes) -> int:
         """Set the time of NOW() forth and have the views see it; returns the time."""
@@ -196,7 +199,8 @@ class Pipeline:
         """Let views that read the clock follow it, without any input."""
         while self.phase is Phase.READY:
             if self.state == "Running" and self._suspending is None:
-                await self.steps.tick()
+                with suppress(EngineError):  # it is being let go
+                    await self.steps.tick()
             await asyncio.sleep(self.clock.until_next)
 
     def resume(self) -> str:
@@ -240,8 +244,7 @@ class Pipeline:
         self.sampling.close()
         for query in self.queries:
             query.interrupt()
-        await self._stop_connectors()
-        await self.streams.close(errors.terminating())
+        await self._wind_down(errors.terminating())
         async with self.steps.still():
             if self._database is not None and terminating is Phase.READY and self._suspending is None:
                 await asyncio.to_thread(self._database.close)
@@ -370,13 +373,14 @@ class Pipeline:
         connectors.make(self.plan, self.deployment.config, database.cursor)
         self.connectors = connectors
 
-    async def _start_connectors(self) -> None:
+    async def _wind_down(self, reason: EngineError) -> None:
+        """Take no more input, finish the step that runs, and have all who hear of it have it to the end."""
         if self.connectors is not None:
-            await self.connectors.start()
-
-    async def _stop_connectors(self) -> None:
+            await self.connectors.stop_reading()
+        await self.steps.drain(reason)
         if self.connectors is not None:
-            await self.connectors.stop()
+            await self.connectors.finish()
+        await self.streams.close(reason)
 
     def _restore(self, storage: Storage, checkpoint: Checkpoint) -> None:
         if checkpoint.plan_digest != self.plan.digest():
@@ -395,8 +399,7 @@ class Pipeline:
         for query in tuple(self.queries):  # a checkpoint waits for all snapshots to end
             query.interrupt("the pipeline is being suspended")
         try:
-            await self._stop_connectors()
-            await self.streams.close(errors.suspended())
+            await self._wind_down(errors.suspended())
             async with self.steps.still():
                 checkpoint = await asyncio.to_thread(self._checkpoint)
         except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it

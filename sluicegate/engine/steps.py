@@ -172,6 +172,15 @@ class Steps:
 
         return await self._between_steps(do())
 
+    async def drain(self, reason: Exception) -> None:
+        """Finish the step that runs, and deliver it; whoever wants one after it gets the reason."""
+
+        def refuse() -> None:
+            raise reason
+
+        async with self._lock:
+            self._check = refuse
+
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
         """Let no step begin; one that runs is waited for."""

@@ -117,7 +117,7 @@ class Stream(Response):
         elif self._held and self._held + rows.nbytes > HELD:
             self._drop(queued)
         last = self._waiting[-1] if self._waiting else None
-        if last is not None and last.sent is None and not last.rows.num_rows and not rows.num_rows:
+        if last is not None and last.sent is None and not last.rows.num_rows and not queued.rows.num_rows:
             queued.lost += self._waiting.pop().lost  # what counts of it is how far the steps have come
         self._waiting.append(queued)
         self._held += queued.rows.nbytes
@@ -152,12 +152,15 @@ class Stream(Response):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._steps.unlisten(self._listener.relation, self)
-        await self._let_go()
+        try:
+            await self._steps.unlisten(self._listener.relation, self)
+        finally:
+            await self._let_go()
 
     def _drop(self, step: _Step) -> None:
         records = step.rows.num_rows
-        step.rows, step.lost = step.rows.slice(0, 0), -(-records // ROWS)
+        # Not a slice of no rows, which would keep all of them in memory.
+        step.rows, step.lost = step.rows.schema.empty_table(), -(-records // ROWS)
         message = f"the reader is too slow: {records} records of step {step.number} were dropped; "
         self._endpoint.lose(f"{message}read faster, or listen with backpressure=true")
 
@@ -167,7 +170,7 @@ class Stream(Response):
         try:
             await self._send_snapshot(send)
             while await self._stir(send):
-                await self._send_step(send, self._waiting[0])
+                await self._send_step(send, self._waiting.popleft())
         except Exception as error:  # noqa: BLE001 - the statistics tell it, and to the client the missing end
             self._endpoint.fail(f"cannot encode: {error}", encoding=True)
             return
@@ -199,16 +202,17 @@ class Stream(Response):
 
     async def _send_step(self, send: Send, step: _Step) -> None:
         self._sequence += step.lost
-        if step.rows.num_rows:
-            await self._send_rows(send, step.rows, step=step.number)
-        elif len(self._waiting) == 1:
-            await self._chunk(send, step=step.number)
-        self._waiting.popleft()
-        self._held -= step.rows.nbytes
-        self._endpoint.queued_batches = len(self._waiting)
-        self._endpoint.queued_records -= step.rows.num_rows
-        self._endpoint.steps, self._endpoint.input_records = step.number, step.input_records
-        step.settle()
+        try:
+            if step.rows.num_rows:
+                await self._send_rows(send, step.rows, step=step.number)
+            elif not self._waiting:
+                await self._chunk(send, step=step.number)
+            self._held -= step.rows.nbytes
+            self._endpoint.queued_batches = len(self._waiting)
+            self._endpoint.queued_records -= step.rows.num_rows
+            self._endpoint.steps, self._endpoint.input_records = step.number, step.input_records
+        finally:
+            step.settle()  # also where nobody reads any more
 
     async def _send_rows(
         self, send: Send, rows: "pa.Table", *, snapshot: bool = False, step: int | None = None

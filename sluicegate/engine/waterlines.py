@@ -30,7 +30,9 @@ class Waterlines:
         lines = []
         for table, column in self._columns:
             [(value,)] = self._run(f"SELECT furthest FROM {memory(table.physical, column)}").fetchall()
-            lines.append({"table": table.name, "column": column, "furthest": str(value) if value else None})
+            lines.append(
+                {"table": table.name, "column": column, "furthest": None if value is None else str(value)}
+            )
         return lines
 
     def drop_late(self, table: Table, staged: Staged) -> None:

@@ -40,5 +40,9 @@ class Workers:
             except RuntimeError:
                 return  # the loop has ended, and with it whoever waited
 
-        threading.Thread(target=thread, name="query", daemon=True).start()
+        try:
+            threading.Thread(target=thread, name="query", daemon=True).start()
+        except RuntimeError:  # no memory for a stack
+            self._places.release()
+            raise
         return await outcome

@@ -118,6 +118,16 @@ class Writer:
         self._run(f'DELETE FROM "{OFFSETS}" WHERE endpoint = ?', [endpoint])
         self._run(f'INSERT INTO "{OFFSETS}" VALUES (?, ?)', [endpoint, json.dumps(position)])
 
+    def mark(self, endpoint: str, position: Any) -> None:
+        """Store the position of a connector between steps."""
+        self._run("BEGIN")
+        try:
+            self.keep_position(endpoint, position)
+            self._run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
     def take(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Take a step; where there is nothing to write, and it is no later for the views, none."""
         try:
@@ -127,6 +137,12 @@ class Writer:
             outcome = self._write(staged, _offsets(arrivals), _records(loaded))
             return replace(outcome, taken=[self._answer(each, self._steps) for each in loaded])
         finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Let temporary relations go. What cannot be let go, for lack of memory, is after the next call: the
+        step is committed, and to fail now would have it repeated."""
+        with suppress(duckdb.Error):
             self._scratch.clear()
 
     def begin_transaction(self) -> int:
@@ -144,7 +160,7 @@ class Writer:
             step = self._steps + bool(self._holding.records)
             return Outcome(self._steps, [self._answer(each, step) for each in loaded])
         finally:
-            self._scratch.clear()
+            self._tidy()
 
     def commit(self) -> Outcome:
         """Take all that is held as one step."""
@@ -154,7 +170,7 @@ class Writer:
             held.clear()
             return outcome
         finally:
-            self._scratch.clear()
+            self._tidy()
 
     def compact(self) -> None:
         """Fold the write-ahead log into the file and give blocks of deleted rows back; repeating is fine."""

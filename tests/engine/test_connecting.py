@@ -2,6 +2,7 @@
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,28 @@ def test_a_suspended_pipeline_goes_on_from_its_checkpoint(deploy: Deploy) -> Non
     engine.start()
     engine.eventually(lambda: complete(engine))
     assert engine.rows("SELECT COUNT(*) AS n, COUNT(DISTINCT a) AS d FROM t") == [{"n": 600, "d": 600}]
+
+
+def test_an_output_has_all_that_is_in_the_checkpoint(deploy: Deploy, tmp_path: Path) -> None:
+    sink = output("out", "out.csv", {"name": "csv"})
+    program = "CREATE TABLE t (a INT) WITH ('materialized' = 'true');"
+    engine = deploy(f"{program} CREATE VIEW v {connectors(sink)} AS SELECT a FROM t;").start()
+
+    def push_until_refused() -> None:
+        while engine.push("t", "1\n").status_code == 200:
+            pass
+
+    with ThreadPoolExecutor(3) as clients:
+        pushing = [clients.submit(push_until_refused) for _ in range(3)]
+        engine.eventually(lambda: count(engine) > 30)
+        engine.suspend()
+        for one in pushing:
+            one.result()
+    written = len((tmp_path / "storage" / "files" / "out.csv").read_text().splitlines())
+    engine.stop()
+    engine.redeploy()
+    engine.start()
+    assert engine.rows("SELECT COUNT(*) AS n FROM t") == [{"n": written}]
 
 
 def test_a_file_is_written_with_each_step(deploy: Deploy, tmp_path: Path) -> None:

@@ -5,10 +5,16 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import pyarrow as pa
 import pytest
 
+from sluicegate.engine.metrics import Metrics, OutputEndpoint
+from sluicegate.engine.steps import Steps
+from sluicegate.engine.stream import Listener, Stream
+from sluicegate.engine.streams import Streams
 from tests.engine.conftest import PATIENCE, Deploy, Engine
 
 PROGRAM = """
@@ -317,6 +323,38 @@ def test_chunks_for_a_slow_reader_are_dropped(deploy: Deploy) -> None:
         assert 0 < shown["metrics"]["num_transport_errors"] == missing
         assert rows + 2000 * missing == 60_000
         assert "too slow" in shown["transport_errors"][-1]["message"]
+
+
+def test_steps_that_were_dropped_are_not_kept_in_memory() -> None:
+    metrics = Metrics(uuid4())
+    endpoint = OutputEndpoint("slow", "t")
+    listener = Listener("t", endpoint, text=False, backpressure=False, snapshot=False)
+    stream = Stream(listener, Streams(), Steps(metrics, lambda: None, lambda error: error), metrics)
+    before = pa.total_allocated_bytes()
+    for number in range(10):
+        stream.deliver(number, pa.table({"n": pa.array(range(1_000_000))}))
+    assert pa.total_allocated_bytes() - before < 3 * 8_000_000
+    assert endpoint.queued_batches <= 4
+
+
+FAILING = """
+CREATE TABLE t (s VARCHAR);
+CREATE VIEW counted AS SELECT s, COUNT(*) AS n FROM t GROUP BY s;
+CREATE VIEW numbers AS SELECT CAST(s AS INT) AS i, SUM(n) AS n FROM counted GROUP BY CAST(s AS INT);
+"""
+
+
+def test_a_view_that_cannot_be_followed_leaves_the_others(deploy: Deploy) -> None:
+    engine = deploy(FAILING).start()
+    assert engine.push("t", "abc\n").status_code == 200
+    refused = engine.http.post("/egress/numbers", params={"format": "json"})
+    assert refused.status_code >= 400
+    assert "abc" in refused.json()["message"]
+    with listening(engine, "counted", format="json") as reader:
+        engine.push("t", "abc\n")
+        assert [one["insert"]["n"] for one in reader.data(2) if "insert" in one] == [2]
+    engine.eventually(lambda: outputs(engine) == [])
+    engine.suspend()
 
 
 def test_a_stream_ends_with_its_pipeline(deploy: Deploy) -> None:

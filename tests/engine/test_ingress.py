@@ -273,6 +273,8 @@ def test_a_token_is_complete(engine: Engine) -> None:
     for changed, status, code in (
         ({**raw, "u": "0190a0c2-0000-7000-8000-000000000000"}, 410, "PipelineRestarted"),
         ({**raw, "e": 99}, 410, "UnknownEndpointInCompletionToken"),
+        ({**raw, "e": -1}, 410, "UnknownEndpointInCompletionToken"),
+        ({**raw, "c": float("inf")}, 400, "InvalidParam"),
         ({"u": 1}, 400, "InvalidParam"),
     ):
         forged = base64.urlsafe_b64encode(json.dumps(changed).encode()).decode().rstrip("=")

@@ -307,6 +307,8 @@ def test_lateness_is_in_the_schema() -> None:
         assert run.messages == []
     assert "does not exist" in refusal("LATENESS nothing.a 5;")
     assert refusal("CREATE TABLE t (s VARCHAR LATENESS INTERVAL 1 HOUR);")
+    for bound in ("(SELECT COUNT(*) FROM u)", "levenshtein('a', 'b')", "n"):
+        assert "constant" in refusal(f"CREATE TABLE u (n INT); CREATE TABLE t (n INT LATENESS {bound});")
 
 
 def test_views_read_the_time_of_the_step() -> None:
@@ -415,3 +417,11 @@ def test_columns_that_cannot_be_null_say_so() -> None:
     assert sure == {"a", "d", "n", "s", "o", "w"}
     assert found["l"] == {"a": False, "c": True, "n": False}
     assert (found["r"], found["x"], found["y"]) == ({"a": True}, {"a": True}, {"a": False, "c": True})
+
+
+def test_names_of_our_own_columns_are_refused() -> None:
+    for program in (
+        'CREATE TABLE t ("~w" BIGINT);',
+        'CREATE TABLE t (a INT); CREATE VIEW v AS SELECT a AS "~w" FROM t;',
+    ):
+        assert "names that begin with ~ are taken" in refusal(program)

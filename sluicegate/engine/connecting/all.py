@@ -81,23 +81,28 @@ class Connectors:
         self._reading = [asyncio.create_task(connector.run()) for connector in self.inputs.values()]
         self.look()
 
-    async def stop(self) -> None:
-        """Take no more input, write what has been delivered, and let go of everything."""
+    async def stop_reading(self) -> None:
+        """Take no more input."""
         for task in self._reading:
             task.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
+        self._reading = []
+
+    async def finish(self) -> None:
+        """Write what has been delivered, after which nothing more may come, and let go of everything."""
         for output in self.outputs.values():
             output.end()
         await asyncio.gather(*self._writing)
-        self._reading, self._writing = [], []
+        self._writing = []
 
     async def _write(self, name: str, snapshot: "pa.RecordBatchReader | None") -> None:
         """Run an output; a snapshot comes first, and is not sent again by a later run of the pipeline."""
         output, mark = self.outputs[name], self._marks.get(name)
         if snapshot is not None:
             await output.write_snapshot(snapshot)
-            with suppress(EngineError):  # the pipeline ends: it is sent again
-                await self._steps.alone(lambda writer: writer.keep_position(name, mark))
+            if output.endpoint.fatal_error is None:
+                with suppress(EngineError):  # the pipeline ends: it is sent again
+                    await self._steps.alone(lambda writer: writer.mark(name, mark))
         await output.run()
 
     def look(self) -> None:

@@ -58,10 +58,14 @@ class OutputConnector:
         """Write the rows that the view had when the connector began to listen; before `run`."""
         from sluicegate.engine.encoding import inserted, rows_of
 
-        while (rows := await asyncio.to_thread(rows_of, reader)) is not None:
-            if self.endpoint.fatal_error is None:
-                await self._write(inserted(rows))
-        reader.close()
+        try:
+            while (rows := await asyncio.to_thread(rows_of, reader)) is not None:
+                if self.endpoint.fatal_error is None:
+                    await self._write(inserted(rows))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the statistics must tell it
+            self.endpoint.fail(f"the snapshot cannot be read: {error}", encoding=True)
+        finally:
+            reader.close()
 
     async def run(self) -> None:
         """Write what comes until the end, then let go of the sink."""

@@ -42,9 +42,10 @@ class Exposition:
 
     def _counters(self) -> Iterator[Metric]:
         metrics = self._metrics
+        come_in = metrics.records + metrics.held_records + metrics.buffered_records
         for name, about, value in (
             ("records_processed", "Input records that steps have taken", metrics.records),
-            ("records_input", "Input records that have come in", metrics.records + metrics.buffered_records),
+            ("records_input", "Input records that have come in", come_in),
             ("input_errors", "Errors of all connectors and requests", metrics.num_errors),
             ("steps", "Steps that are committed", metrics.steps),
             ("steps_completed", "Steps that all outputs have", metrics.completed_steps),

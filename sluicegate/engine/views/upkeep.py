@@ -81,15 +81,20 @@ class Upkeep:
         return table in self._sources
 
     def watch(self, relation: str) -> None:
-        """Have the changes of a relation told."""
+        """Have the changes of a relation told, within a transaction that is rolled back where this raises."""
         view = self._views.get(relation)
         if view is not None and view.maintenance is None:
             raise errors.outdated(view.name)
+        before = self._active, set(self._temporary)
         self._watchers[relation] += 1
         try:
             self._begin_temporary(self._needed())
-        except duckdb.Error:
-            self.unwatch(relation)
+        except BaseException:
+            # What has been made goes with the transaction.
+            self._watchers[relation] -= 1
+            self._watchers += Counter()
+            self._active, self._temporary = before
+            self._settle()
             raise
 
     def _begin_temporary(self, needed: set[str]) -> None:
