@@ -1,4 +1,4 @@
-"""Threads for queries: so many at once, none of the loop's own, none that the process's end waits for."""
+"""Threads for what may take long: so many at once, none of the loop's own, none that an end waits for."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ class Workers:
                 return  # the loop has ended, and with it whoever waited
 
         try:
-            threading.Thread(target=thread, name="query", daemon=True).start()
+            threading.Thread(target=thread, name="worker", daemon=True).start()
         except RuntimeError:  # no memory for a stack
             self._places.release()
             raise

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 
 import pyarrow as pa
@@ -157,6 +157,29 @@ def test_a_server_that_never_comes_back(deploy: Deploy) -> None:
     assert engine.push("t0", "1,1\n", format="csv").status_code == 200
     assert ids(engine) == [1]
     engine.suspend()
+
+
+def test_servers_that_dawdle_hold_up_nobody_else(deploy: Deploy) -> None:
+    over, reached = Event(), Semaphore(0)
+    slow = 12
+
+    def dawdling(_: str, __: int, at: int) -> Iterator[bytes]:
+        yield head(at)
+        reached.release()
+        over.wait()
+
+    with serving(dawdling) as url:
+        try:
+            engine = deploy(program(*[connector("url_input", {"path": url})] * slow))
+            engine.connector_networks = ("127.0.0.0/8",)
+            engine.start()
+            for _ in range(slow):
+                assert reached.acquire(timeout=30)
+            assert engine.push("t0", "1,1\n", format="csv").status_code == 200
+            assert ids(engine) == [1]
+            engine.stop(signal.SIGKILL)
+        finally:
+            over.set()
 
 
 def test_a_request_that_breaks_off(deploy: Deploy) -> None:

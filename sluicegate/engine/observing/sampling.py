@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from sluicegate.engine.errors import EngineError
+from sluicegate.engine.workers import Workers
 
 LONGEST = 600
 """Seconds: samples are kept in memory."""
@@ -13,6 +14,7 @@ class Sampling:
     """One profile at a time, and the last one that was made."""
 
     def __init__(self) -> None:
+        self._workers = Workers(1)
         self._stop = threading.Event()
         self._recording: asyncio.Task[None] | None = None
         self._error: str | None = None
@@ -56,7 +58,7 @@ class Sampling:
         from sluicegate.engine.observing import stacks
 
         try:
-            self._last = await asyncio.to_thread(stacks.record, seconds, self._stop)
+            self._last = await self._workers.run(lambda: stacks.record(seconds, self._stop))
             self._error = None
         except Exception as error:  # noqa: BLE001 - whatever it is, who asks for the profile must be told
             self._error = f"{type(error).__name__}: {error}"

@@ -1,6 +1,5 @@
 """Documents of the web: fetched with GET, and with Range from where it was broken off (contract §9.6)."""
 
-import asyncio
 import contextlib
 import http.client
 import re
@@ -13,12 +12,15 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from sluicegate.engine.transports import framing, network
 from sluicegate.engine.transports.options import Options
 from sluicegate.engine.transports.protocol import BadConfig, Chunk, Fatal, Gate, Surroundings, Unavailable
+from sluicegate.engine.workers import Workers
 
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5
 SILENCE = 60
 """Seconds without a byte after which a server counts as gone."""
 PAUSE_TIMEOUT = 60
+WAITING = Workers(64)
+"""Threads that wait for servers, so that slow ones hold up nobody else."""
 MAY_COME_BACK = (408, 425, 429)
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 PAST_THE_END = re.compile(r"bytes \*/(\d+)")
@@ -58,7 +60,7 @@ class UrlSource:
                 if download is None:
                     download = Download(self._surroundings.networks)
                     await download.open(self._url, at)
-                piece = await asyncio.to_thread(download.read)
+                piece = await WAITING.run(download.read)
                 if not piece:
                     return
                 at += len(piece)
@@ -125,7 +127,7 @@ class Download:
             connected = context.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
         self._socket = connected
         try:
-            return await asyncio.to_thread(_request, connected, parts, at)
+            return await WAITING.run(lambda: _request(connected, parts, at))
         except ssl.SSLCertVerificationError as error:
             raise Fatal(f"the certificate of {host} is not valid: {error.verify_message}") from error
         except (OSError, http.client.HTTPException) as error:
