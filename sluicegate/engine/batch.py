@@ -32,11 +32,6 @@ class Run:
     given: tuple[int, ...] | None = None
     """Of partial updates: the columns that they give, the key among them."""
 
-    @property
-    def size(self) -> int:
-        """Return the bytes that it holds."""
-        return sum(int(rows.nbytes) for rows in (self.rows, self.gone) if rows is not None)
-
 
 @dataclass
 class Errors:
@@ -64,11 +59,6 @@ class Batch:
     records: int = 0
     """Changes in the runs, which is what is counted as records."""
     errors: Errors = field(default_factory=Errors)
-
-    @property
-    def size(self) -> int:
-        """Return the bytes that it holds."""
-        return sum(run.size for run in self.runs)
 
     def __len__(self) -> int:
         return self.records

@@ -45,10 +45,6 @@ class Database:
         """Return a connection for one query."""
         return self._connection.cursor()
 
-    def interrupt(self) -> None:
-        """Stop the write that is running."""
-        self._connection.interrupt()
-
     def close(self) -> None:
         """Write everything to the database file and close it."""
         self.writer.is_open = False

@@ -15,11 +15,10 @@ from sluicegate.engine import plan
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.formats import config
 from sluicegate.engine.formats.config import KEYED, CsvOutput, JsonOutput, OutputFormat
-from sluicegate.engine.identifiers import quote
 from sluicegate.engine.metrics import OutputEndpoint
 from sluicegate.engine.parameters import flag
 from sluicegate.engine.pipeline import Pipeline
-from sluicegate.engine.plan import Relation, View
+from sluicegate.engine.plan import Relation, View, stream_name
 from sluicegate.engine.stream import Listener, Stream
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ async def listen(pipeline: Pipeline, request: Request) -> Stream:
     pipeline.check_ready()
     relation = _relation(pipeline, request.path_params["relation"])
     wanted = await _wanted(request)
-    endpoint = OutputEndpoint(f"{relation.name}.api-{uuid4()}", _stream(relation))
+    endpoint = OutputEndpoint(f"{relation.name}.api-{uuid4()}", stream_name(relation))
     writing = _writing(endpoint.name, wanted, relation)
     if wanted.snapshot and not relation.queryable:
         raise _no_snapshot(endpoint.name, relation)
@@ -133,10 +132,6 @@ def _writing(endpoint: str, wanted: _Wanted, relation: Relation) -> OutputFormat
     if isinstance(writing, JsonOutput) and writing.update_format in KEYED:
         raise config.keyed(endpoint, writing.update_format, "HTTP egress")
     return writing
-
-
-def _stream(relation: Relation) -> str:
-    return quote(relation.name) if relation.case_sensitive else relation.name
 
 
 def _no_snapshot(endpoint: str, relation: Relation) -> EngineError:

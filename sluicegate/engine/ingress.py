@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -33,13 +34,14 @@ async def push(pipeline: Pipeline, request: Request) -> dict[str, Any]:
     force = flag(request, "force")
     pipeline.check_ready()
     endpoint, table, reading = _endpoint(pipeline, request)
-    body = await _body(request)
-    if not force and pipeline.state != "Running":
-        await unless_disconnected(request, pipeline.running())
-    if not endpoint.has_room:
-        await unless_disconnected(request, pipeline.steps.room(endpoint))
-    batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading)
-    taken = await pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body)))
+    with pipeline.bodies.held() as held:
+        body = await _body(request, held)
+        if not force and pipeline.state != "Running":
+            await unless_disconnected(request, pipeline.running())
+        if not endpoint.has_room:
+            await unless_disconnected(request, pipeline.steps.room(endpoint))
+        batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading)
+        taken = await pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body)))
     if taken.errors.count:
         raise ParseFailure(taken.errors.count, taken.errors.in_order())
     return {"token": token(pipeline, endpoint, taken.step)}
@@ -86,9 +88,10 @@ def _endpoint(pipeline: Pipeline, request: Request) -> "tuple[Endpoint, Table, I
     return pipeline.metrics.endpoint(table.name, reading), table, reading
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, held: Callable[[int], None]) -> bytes:
     pieces, size = [], 0
     async for piece in request.stream():
+        held(len(piece))
         size += len(piece)
         if size > LARGEST:
             raise PlainError(413, f"The body is larger than {LARGEST >> 20} MiB; send it in several requests")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sluicegate.engine import errors, origin
+from sluicegate.engine.bodies import Bodies
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.limits import Limits
@@ -93,6 +94,7 @@ class Pipeline:
         self.queries: set[Interruptible] = set()
         self.streams = Streams()
         self.limits = Limits.of(deployment.config.runtime_config)
+        self.bodies = Bodies()
         self.workers = Workers(self.limits.at_once)
         self.steps = Steps(self.metrics, self.check_ready, self._panic, self._made_room)
         self.transactions = Transactions(self.steps, self.metrics, self._suspend_if_wanted)
@@ -357,6 +359,7 @@ class Pipeline:
         if self.storage is not None:
             live, temp = self.storage.live(self._live_of), self.storage.temp
             self.storage.drop_other_live(self._live_of)
+            self.storage.drop_unmade(self._live_of)
             if not live.exists() and self.checkpoints:
                 self._restore(self.storage, self.checkpoints[0])
         database = Database.open(live, temp, self.deployment.config.runtime_config)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sluicegate.engine.identifiers import quote
 from sluicegate.protocol import PLATFORM_VERSION
 
 NOW = "~now"
@@ -209,6 +210,11 @@ def find(relations: tuple[Relation, ...], name: str) -> Relation | None:
         return by_name[name]
     folded = by_name.get(name.lower())
     return folded if folded and not folded.case_sensitive else None
+
+
+def stream_name(relation: Relation) -> str:
+    """Return how the wire names a relation: as SQL does, in quotes where case counts."""
+    return quote(relation.name) if relation.case_sensitive else relation.name
 
 
 def _stored(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class Checkpoint:
         }
 
 
+HEADERS = 3 * 4096
+"""Bytes that a new database of DuckDB begins with."""
+
+
 class Storage:
     """One pipeline's folder."""
 
@@ -111,6 +115,13 @@ class Storage:
         for file in self._live.iterdir():
             if not file.name.startswith(f"{deployment}.duckdb"):
                 file.unlink()
+
+    def drop_unmade(self, deployment: str) -> None:
+        """Remove a database whose making was cut short, by a full disk or a kill: DuckDB would never open it
+        again. It has held nothing yet, since its headers come first."""
+        file = self.live(deployment)
+        if file.exists() and file.stat().st_size < HEADERS:
+            file.unlink()
 
     def restore(self, checkpoint: Checkpoint, deployment: str) -> None:
         """Copy a checkpoint to where the deployment's database is; it appears there whole or not at all."""

@@ -40,6 +40,7 @@ from sluicegate.provision.launcher import (
     removal_marker,
     still_lives,
     sync_folder,
+    write_whole,
 )
 from sluicegate.provision.logfile import LogFile
 
@@ -121,10 +122,7 @@ class Folder:
             return
         rest = deployment.model_dump(mode="json", include={"plan", "runtime_config"})
         remembered = {"generation": deployment.generation, "record": {**deployment.record, **rest}}
-        aside = self.root / f".record.{uuid4().hex}"
-        aside.touch(mode=0o600)
-        aside.write_text(json.dumps(remembered))
-        aside.replace(self.root / "record.json")
+        write_whole(self.root / "record.json", json.dumps(remembered), durable=False)
 
     def remembered(self, generation: int) -> dict[str, Any] | None:
         """Return the record that a generation was provisioned with, if it was written down."""

@@ -81,16 +81,22 @@ def started_ticks(pid: int) -> int | None:
     return None if state in (b"Z", b"X") else int(fields[18])
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, and a machine that loses power, has all of it or none."""
+def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a file so that a reader has all of it or none; a machine that loses power too, if it is durable."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _WHOLE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:  # a full disk, which what remains would help to fill
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

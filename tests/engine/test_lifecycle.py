@@ -1,6 +1,7 @@
 """A real engine: its statuses, what it keeps across ends of all kinds, and what it refuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from sluicegate.engine.storage import HEADERS
 from tests.engine.conftest import ROOT, Deploy, Engine
 
 PROGRAM = """
@@ -214,6 +216,26 @@ def test_a_damaged_checkpoint_is_not_started_from(deploy: Deploy) -> None:
     answer = engine.start().http.get("/status")
     assert answer.status_code == 500
     assert "checksum" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096, 8192])
+def test_a_database_whose_making_was_cut_short_is_made_anew(deploy: Deploy, size: int) -> None:
+    engine = deploy(PROGRAM).start()
+    assert engine.storage is not None
+    engine.stop(signal.SIGKILL)
+    [file] = (engine.storage / "live").glob("*.duckdb")
+    for each in (engine.storage / "live").glob("*.duckdb.wal"):
+        each.unlink()
+    os.truncate(file, size)
+    engine.start()
+    assert engine.status()["runtime_status"] == "Running"
+
+
+def test_a_new_database_is_no_smaller_than_its_headers(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM).start()
+    assert engine.storage is not None
+    [file] = (engine.storage / "live").glob("*.duckdb")
+    assert file.stat().st_size >= HEADERS
 
 
 def test_standby_is_refused(deploy: Deploy) -> None:

@@ -14,9 +14,8 @@ from sluicegate.engine.connecting.inputs import Input, InputConnector
 from sluicegate.engine.connecting.outputs import Buffering, Output, OutputConnector
 from sluicegate.engine.connecting.wire import Cursors, Writer, reader, writing
 from sluicegate.engine.errors import EngineError
-from sluicegate.engine.identifiers import quote
 from sluicegate.engine.metrics import Metrics
-from sluicegate.engine.plan import Plan, Table, View
+from sluicegate.engine.plan import Plan, Table, View, stream_name
 from sluicegate.engine.steps import Steps
 from sluicegate.engine.transports import registry
 from sluicegate.engine.transports.protocol import BadConfig, Surroundings
@@ -59,8 +58,8 @@ class Connectors:
         inputs, outputs = given
         order.check(inputs)
         surroundings = _surroundings(config)
-        tables = {_stream(table): table for table in plan.tables}
-        views = {_stream(view): view for view in plan.views}
+        tables = {stream_name(table): table for table in plan.tables}
+        views = {stream_name(view): view for view in plan.views}
         self._configs = inputs
         for name, endpoint in inputs.items():
             self.inputs[name] = self._input(name, endpoint, tables[endpoint["stream"]], surroundings)
@@ -187,7 +186,3 @@ def _secret(reference: str) -> str:
     if found is None:
         raise BadConfig(f"${{{reference}}} in the configuration of a connector is not known to this process")
     return found
-
-
-def _stream(relation: Table | View) -> str:
-    return quote(relation.name) if relation.case_sensitive else relation.name

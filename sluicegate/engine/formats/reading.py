@@ -5,8 +5,6 @@ pyarrow comes with this module, so the module is imported with the first input.
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from sluicegate.engine.batch import Batch, parse_error
 from sluicegate.engine.formats import csvfiles, jsonbulk, parquetfiles, scanning
 from sluicegate.engine.formats.changes import Changing, Malformed
@@ -26,13 +24,6 @@ def read(body: bytes, table: Table, reading: InputFormat, cursor: "DuckDBPyConne
         _read(body, table, reading, collector)
     except TooMany:
         collector.give_up()
-    return collector.finish()
-
-
-def read_rows(rows: pa.Table, table: Table, cursor: "DuckDBPyConnection") -> Batch:
-    """Take rows to insert that are columns already, under the names of the table's columns."""
-    collector = Collector(table, "default", cursor)
-    parquetfiles.take(rows, table, collector, first=1)
     return collector.finish()
 
 

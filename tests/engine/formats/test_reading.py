@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sluicegate.engine.errors import EngineError
-from sluicegate.engine.formats import config, reading
+from sluicegate.engine.formats import config
 from tests.engine.formats.conftest import MakeTables, Tables
 
 PROGRAM = """
@@ -312,13 +312,6 @@ def test_a_file_that_is_no_parquet_is_told(module: Tables) -> None:
     for body in (b"", b"PAR1", whole[:-9], whole[9:]):
         batch = module.read("bag", body, "parquet")
         assert (batch.records, batch.errors.count) == (0, 1)
-
-
-def test_rows_that_are_columns_already_are_taken(module: Tables) -> None:
-    rows = pa.table({"a": [1, 2], "b": ["x", "y"]})
-    batch = reading.read_rows(rows, module.table("bag"), module.database.cursor())
-    assert batch.records == 2
-    assert batch.size > 0
 
 
 @pytest.mark.parametrize(
