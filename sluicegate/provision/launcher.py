@@ -82,7 +82,7 @@ def started_ticks(pid: int) -> int | None:
 
 
 def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a file so that a reader has all of it or none; a machine that loses power too, if it is durable."""
+    """Write a file so that a reader has all of it or none; if it is durable, a machine without power too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _WHOLE)
     try:
