@@ -50,9 +50,33 @@ def measure(_: None) -> list[Figure]:
     with TemporaryDirectory() as folder, engine_running(PROGRAM) as engine:
         send = _sender(engine)
         figures = [_bulk(case, Path(folder), send) for case in _cases(Path(folder))]
-        row = json.dumps({"insert": _row(0)}).encode()
-        samples = [_timed(lambda: send("format=json", row)) * 1e3 for _ in range(SINGLE)]
-        return [*figures, Figure("a request with one row", samples[10:], aims=[AtMost(5)])]
+        return [*figures, _single(Path(folder), send)]
+
+
+def _single(folder: Path, send: Callable[[str, bytes], None]) -> Figure:
+    """Send one row, in turn with what bare DuckDB needs for it: the row and a count of steps, in a transaction."""
+    row = _row(0)
+    body = json.dumps({"insert": row}).encode()
+    values = ", ".join(f"'{value}'" for value in row.values())
+    with duckdb.connect(str(folder / "single.db"), config={"threads": 2}) as bare:
+        bare.execute(f"CREATE TABLE sales ({TYPED})")
+        bare.execute("CREATE TABLE steps AS SELECT 0 AS number")
+
+        def transaction() -> None:
+            for statement in (
+                "BEGIN",
+                f"INSERT INTO sales VALUES ({values})",
+                "UPDATE steps SET number = number + 1",
+                "COMMIT",
+            ):
+                bare.execute(statement)
+
+        sent, bare_took = [], []
+        for _ in range(SINGLE):
+            sent.append(_timed(lambda: send("format=json", body)) * 1e3)
+            bare_took.append(_timed(transaction) * 1e3)
+    floor = "bare DuckDB's transaction of it"
+    return Figure("a request with one row", sent[10:], floor, bare_took[10:], [AtMost(5)])
 
 
 def _bulk(case: Case, folder: Path, send: Callable[[str, bytes], None]) -> Figure:
