@@ -54,7 +54,7 @@ def measure(_: None) -> list[Figure]:
 
 
 def _single(folder: Path, send: Callable[[str, bytes], None]) -> Figure:
-    """Send one row, in turn with what bare DuckDB needs for it: the row and a count of steps, in a transaction."""
+    """Send one row, in turn with what bare DuckDB takes for it and for a count of steps in a transaction."""
     row = _row(0)
     body = json.dumps({"insert": row}).encode()
     values = ", ".join(f"'{value}'" for value in row.values())
