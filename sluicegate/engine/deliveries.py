@@ -18,6 +18,10 @@ UNDELIVERED = 16
 class Sink(Protocol):
     """Who hears of the changes of a relation."""
 
+    @property
+    def collects(self) -> bool:
+        """Whether it keeps steps until there are more of them: then they hold up no others."""
+
     def deliver(self, step: int, rows: "pa.Table") -> Awaitable[None] | None:
         """Take the changes of one step; returns what ends when they are delivered, or None if they are.
 
@@ -33,6 +37,8 @@ class Deliveries:
         self._metrics = metrics
         self._sinks: dict[str, list[Sink]] = {}
         self._undelivered: deque[tuple[int, int, asyncio.Future[Any]]] = deque()
+        self._late: deque[asyncio.Future[Any]] = deque()
+        """Of steps that have not reached those who do not collect them."""
 
     @property
     def settled(self) -> bool:
@@ -50,18 +56,25 @@ class Deliveries:
     async def keep_up(self) -> None:
         """Wait while too many steps wait for their sinks."""
         began = time.perf_counter()
-        while len(self._undelivered) >= UNDELIVERED:
-            await asyncio.wait([self._undelivered[0][2]])
+        while True:
+            while self._late and self._late[0].done():
+                self._late.popleft()
+            if len(self._late) < UNDELIVERED:
+                break
+            await asyncio.wait([self._late[0]])
         self._metrics.stalled_seconds += time.perf_counter() - began
 
     def deliver(self, step: int, changes: "Mapping[str, pa.Table]") -> None:
         """Tell the sinks what a step has changed."""
-        pending = []
+        pending, prompt = [], []
         for relation, rows in changes.items():
             for sink in self._sinks.get(relation, ()):
                 delivery = sink.deliver(step, rows)
                 if delivery is not None:
                     pending.append(asyncio.ensure_future(delivery))
+                    prompt += [] if sink.collects else pending[-1:]
+        if prompt:
+            self._late.append(asyncio.gather(*prompt))
         done: asyncio.Future[Any] = asyncio.gather(*pending)
         self._undelivered.append((step, self._metrics.records, done))
         if not pending:

@@ -109,6 +109,11 @@ class Stream(Response):
             raise
         self._snapshot, self._began = listening.snapshot, listening.step
 
+    @property
+    def collects(self) -> bool:
+        """See `deliveries.Sink`: each step is sent at once."""
+        return False
+
     def deliver(self, step: int, rows: "pa.Table") -> "asyncio.Future[None] | None":
         """Queue the changes of a step; see `steps.Sink`."""
         queued = _Step(step, self._metrics.records, rows)

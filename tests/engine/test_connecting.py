@@ -196,6 +196,35 @@ def test_a_suspended_pipeline_goes_on_from_its_checkpoint(deploy: Deploy) -> Non
     assert engine.rows("SELECT COUNT(*) AS n, COUNT(DISTINCT a) AS d FROM t") == [{"n": 600, "d": 600}]
 
 
+def status_of(engine: Engine, token: str) -> str:
+    """Whether what a token stands for has been processed."""
+    answer = engine.http.get("/completion_status", params={"token": token}).json()
+    return str(answer["status"])
+
+
+def test_what_an_output_collects_is_complete_when_it_is_written(deploy: Deploy, tmp_path: Path) -> None:
+    buffered = {"enable_output_buffer": True, "max_output_buffer_size_records": 30}
+    sink = output("out", "out.csv", {"name": "csv"}, **buffered)
+    engine = deploy(f"CREATE TABLE t (a INT); CREATE VIEW v {connectors(sink)} AS SELECT a FROM t;").start()
+    file = tmp_path / "storage" / "files" / "out.csv"
+    tokens = [engine.push("t", f"{n}\n").json()["token"] for n in range(29)]  # more than may wait for a sink
+    assert {status_of(engine, token) for token in tokens} == {"inprogress"}
+    assert not file.exists() or not file.read_text()
+    assert entry(engine, "v.out", "outputs")["metrics"]["buffered_records"] == 29
+    tokens.append(engine.push("t", "29\n").json()["token"])
+    engine.eventually(lambda: {status_of(engine, token) for token in tokens} == {"complete"})
+    assert len(file.read_text().splitlines()) == 30
+
+
+def test_what_an_output_collects_is_written_in_time(deploy: Deploy, tmp_path: Path) -> None:
+    buffered = {"enable_output_buffer": True, "max_output_buffer_time_millis": 300}
+    sink = output("out", "out.csv", {"name": "csv"}, **buffered)
+    engine = deploy(f"CREATE TABLE t (a INT); CREATE VIEW v {connectors(sink)} AS SELECT a FROM t;").start()
+    token = engine.push("t", "1\n2\n").json()["token"]
+    engine.eventually(lambda: status_of(engine, token) == "complete")
+    assert (tmp_path / "storage" / "files" / "out.csv").read_text() == "1,1\n2,1\n"
+
+
 def test_an_output_has_all_that_is_in_the_checkpoint(deploy: Deploy, tmp_path: Path) -> None:
     sink = output("out", "out.csv", {"name": "csv"})
     program = "CREATE TABLE t (a INT) WITH ('materialized' = 'true');"

@@ -70,6 +70,8 @@ class Sink:
         self.told: list[tuple[int, list[dict[str, Any]]]] = []
         self._gate = gate
 
+    collects = False
+
     def deliver(self, step: int, rows: Any) -> Awaitable[None] | None:
         """Take a step."""
         self.told.append((step, rows.to_pylist()))

@@ -41,9 +41,16 @@ class OutputConnector:
         self._metrics = metrics
         self._waiting: asyncio.Queue[_Step | None] = asyncio.Queue()
         self._held: list[pa.Table] = []
+        self._unwritten: list[_Step] = []
+        """Steps that have been taken, whose rows are held."""
         self._due: float | None = None
         self.endpoint = parts.endpoint
         self.view = parts.view
+
+    @property
+    def collects(self) -> bool:
+        """See `deliveries.Sink`."""
+        return self._parts.buffering is not None
 
     def deliver(self, step: int, rows: "pa.Table") -> asyncio.Future[None]:
         """Queue the changes of a step; see `steps.Sink`."""
@@ -95,12 +102,10 @@ class OutputConnector:
         self.endpoint.queued_records -= step.rows.num_rows
         if step.rows.num_rows and not step.discarded:
             self._hold(step.rows)
+        self._unwritten.append(step)
         buffering = self._parts.buffering
-        if buffering is None or self.endpoint.buffered_records >= buffering.records:
+        if buffering is None or not self._held or self.endpoint.buffered_records >= buffering.records:
             await self._flush()
-        self.endpoint.steps, self.endpoint.input_records = step.number, step.input_records
-        if not step.written.done():
-            step.written.set_result(None)
 
     def _hold(self, rows: "pa.Table") -> None:
         self._held.append(rows)
@@ -115,6 +120,11 @@ class OutputConnector:
         for rows in held:
             if self.endpoint.fatal_error is None:
                 await self._write(rows)
+        written, self._unwritten = self._unwritten, []
+        for step in written:
+            self.endpoint.steps, self.endpoint.input_records = step.number, step.input_records
+            if not step.written.done():
+                step.written.set_result(None)
 
     async def _write(self, rows: "pa.Table") -> None:
         writer = self._parts.writer
