@@ -1,13 +1,12 @@
 """What a CREATE TABLE declares: columns, keys, defaults, and what is kept only as a note."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlglot import exp
 
-from sluicegate.engine import columntypes, grammar
+from sluicegate.engine import columntypes, defaults, grammar
 from sluicegate.engine.binding import Binder
 from sluicegate.engine.columntypes import Resolve, UnknownType
 from sluicegate.engine.dialect import Source, Span, Statement
@@ -19,7 +18,6 @@ from sluicegate.engine.relations import exact, localize
 from sluicegate.engine.typed import Rewriter
 
 CONSTANT_FUNCTIONS = (exp.Cast, exp.TryCast, exp.Array, exp.ParseJSON, exp.Unhex, exp.Map, exp.Struct)
-METADATA = "~metadata"
 METADATA_CALL = "CONNECTOR_METADATA"
 NOTE = "{word} is kept in the schema and has no effect in the built-in engine"
 
@@ -170,8 +168,10 @@ class TableReader:
         whole = exp.Select(expressions=[default.copy()])
         for call in list(whole.find_all(exp.Anonymous)):
             if call.name.upper() == METADATA_CALL:
-                call.replace(exp.column(METADATA, quoted=True))
-        source = exp.Select(expressions=[exp.alias_(exp.cast(exp.null(), "JSON"), METADATA, quoted=True)])
+                call.replace(exp.column(defaults.METADATA, quoted=True))
+        source = exp.Select(
+            expressions=[exp.alias_(exp.cast(exp.null(), "JSON"), defaults.METADATA, quoted=True)]
+        )
         whole.set("from_", exp.From(this=exp.Subquery(this=source)))
         Rewriter(self._binder.type_of, self._resolve).rewrite(whole)
         for call in calls:
@@ -190,15 +190,8 @@ class TableReader:
         self._check_constant(default, "DEFAULT")
         localize(default, lambda _: None)
         typed = f"CAST({default.sql(dialect='duckdb', identify=True)} AS {word})"
-        shaped = {
-            "binary": f"to_json(hex({typed}))",
-            **dict.fromkeys(
-                ("decimal", "date", "time", "timestamp", "uuid", "interval"), f"{typed}::VARCHAR"
-            ),
-        }.get(reading, typed)
-        text = self._binder.execute(f"SELECT to_json({shaped})", self.place(default))[0][0]
-        value = None if text is None else json.loads(text)
-        return list(bytes.fromhex(value)) if reading == "binary" and value is not None else value
+        query = f"SELECT {defaults.to_json(typed, reading)}"
+        return defaults.of_json(self._binder.execute(query, self.place(default))[0][0], reading)
 
     def _check_key(self, declared: Declared) -> None:
         names = {column.name for column in declared.columns}

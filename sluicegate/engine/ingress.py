@@ -3,12 +3,12 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from sluicegate.engine import plan
+from sluicegate.engine import defaults, plan
 from sluicegate.engine.connection import unless_disconnected
 from sluicegate.engine.errors import EngineError, ParseFailure, PlainError
 from sluicegate.engine.metrics import Endpoint
@@ -34,13 +34,14 @@ async def push(pipeline: Pipeline, request: Request) -> dict[str, Any]:
     force = flag(request, "force")
     pipeline.check_ready()
     endpoint, table, reading = _endpoint(pipeline, request)
+    found = defaults.metadata(request.query_params.get("connector_metadata"))
     with pipeline.bodies.held() as held:
         body = await _body(request, held)
         if not force and pipeline.state != "Running":
             await unless_disconnected(request, pipeline.running())
         if not endpoint.has_room:
             await unless_disconnected(request, pipeline.steps.room(endpoint))
-        batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading)
+        batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading, found)
         taken = await pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body)))
     if taken.errors.count:
         raise ParseFailure(taken.errors.count, taken.errors.in_order())
@@ -99,11 +100,19 @@ async def _body(request: Request, held: Callable[[int], None]) -> bytes:
     return b"".join(pieces)
 
 
-def _read(cursor: "DuckDBPyConnection", body: bytes, table: Table, reading: "InputFormat") -> "Batch":
+def _read(
+    cursor: "DuckDBPyConnection",
+    body: bytes,
+    table: Table,
+    reading: "InputFormat",
+    found: Mapping[str, Any] | None,
+) -> "Batch":
     """Read a body in a thread; pyarrow is imported here, with the first input."""
     from sluicegate.engine.formats.reading import read
 
     with cursor:
+        if found is not None:
+            table = defaults.with_metadata(table, found, cursor)
         return read(body, table, reading, cursor)
 
 

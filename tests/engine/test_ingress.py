@@ -313,3 +313,24 @@ def test_stats_count_what_went_in(deploy: Deploy) -> None:
     metrics = engine.http.get("/metrics")
     assert metrics.headers["content-type"] == "text/plain"
     assert "# TYPE records_processed_total counter\nrecords_processed_total 4.0\n" in metrics.text
+
+
+def test_defaults_from_the_metadata_of_a_request(deploy: Deploy) -> None:
+    name = "CONNECTOR_METADATA()['kafka_topic']"
+    engine = deploy(
+        f"CREATE TABLE t (id INT, topic VARCHAR DEFAULT CAST({name} AS VARCHAR), at DATE DEFAULT CAST("
+        "CONNECTOR_METADATA()['at'] AS DATE), plain INT DEFAULT 7) WITH ('materialized' = 'true');"
+    ).start()
+    given = json.dumps({"kafka_topic": "books", "at": "2024-02-29"})
+    answer = engine.push("t", '{"id": 1}', format="json", update_format="raw", connector_metadata=given)
+    assert answer.status_code == 200, answer.text
+    engine.push("t", '{"id": 2, "topic": "own"}', format="json", update_format="raw", connector_metadata="{}")
+    engine.push("t", '{"id": 3}', format="json", update_format="raw")
+    rows = [
+        (row["id"], row["topic"], row["at"], row["plain"])
+        for row in engine.rows("SELECT * FROM t ORDER BY id")
+    ]
+    assert rows == [(1, "books", "2024-02-29", 7), (2, "own", None, 7), (3, None, None, 7)]
+    for wrong in ("[1]", "{"):
+        refused = engine.push("t", '{"id": 4}', format="json", update_format="raw", connector_metadata=wrong)
+        assert (refused.status_code, refused.json()["error_code"]) == (400, "InvalidParam")
