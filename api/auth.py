@@ -29,7 +29,14 @@ DOUBT_EVERY = 2.0
 """Seconds after which whoever still listens is asked for once more: a credential that is revoked ends the
 stream that it has opened."""
 _READING = {"GET", "HEAD"}
-"""Cut off in the middle, these leave nothing undone whose outcome would be unknown."""
+_LISTENING = "/egress/"
+"""Within the path of a POST that only reads, and has no end."""
+
+
+def reads(scope: Scope) -> bool:
+    """Whether a call leaves nothing undone whose outcome would be unknown, if it is cut off in the middle."""
+    listens = scope.get("method") == "POST" and _LISTENING in scope["path"]
+    return scope["type"] == "websocket" or scope.get("method") in _READING or listens
 
 
 class UnsafeBinding(Exception):
@@ -76,8 +83,7 @@ class Guard:
             memberships=found.memberships,
             refusal=found.refusal,
         )
-        reads = scope["type"] == "websocket" or scope.get("method") in _READING
-        if self._required and reads and scope["path"] not in OPEN:
+        if self._required and reads(scope) and scope["path"] not in OPEN:
             await self._doubting(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -57,7 +57,7 @@ class Authenticator:
         self._oidc = settings.oidc
         self._owners = frozenset(settings.owners)
         self._static = {
-            hashlib.sha256(key.encode()).digest(): (f"key:{_short(key)}", role)
+            hashlib.sha256(key.encode()).digest(): (f"operator:{_short(key)}", role)
             for role, given in ((Role.ADMIN, settings.api_keys), (Role.OWNER, settings.owner_keys))
             for key in map(SecretStr.get_secret_value, given)
         }

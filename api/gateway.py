@@ -8,7 +8,7 @@ or, where nobody has decided yet, the promise that the request is on record (I1)
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -76,6 +76,8 @@ class Gateway:
             accepted = await self._command(caller, name, verb_name, verb)
         except errors.Refusal as refused:
             self._count(caller, verb_name, refused.error_code)
+            if isinstance(refused, errors.TemporalUnavailable):  # it may be on record all the same
+                raise Located(refused, location(name, caller.request_id)) from refused
             raise
         self._count(caller, verb_name, ACCEPTED if accepted.decided else "recorded")
         return accepted
@@ -145,8 +147,12 @@ class Gateway:
         return views.info(created)
 
     async def _created_before(self, caller: Caller, name: str, mark: str) -> dict[str, Any]:
-        """Answer a creation that found the name taken, perhaps by itself. Raises DuplicateName."""
-        receipt = await self._earlier(caller, name)
+        """Answer a creation that found the name taken, perhaps by itself. Raises DuplicateName, and
+        NotAnsweredYet where nobody tells."""
+        try:
+            receipt = await self._sought(caller, name)
+        except Unanswered:
+            raise errors.NotAnsweredYet from None
         if receipt is None:
             raise errors.DuplicateName
         _check_same(receipt, mark)
@@ -226,6 +232,8 @@ class Gateway:
             raise errors.UnknownPipelineName(pipeline_name=name) from None
         except (OutcomeUnknown, TimeoutError):
             raise Located(OutcomeUnknown(), location(name, caller.request_id)) from None
+        except errors.TemporalUnavailable as away:
+            raise Located(away, location(name, caller.request_id)) from away
 
     async def _removed(self, caller: Caller, name: str) -> bool:
         """Whether this very delete was the last that a pipeline was told."""
@@ -238,13 +246,18 @@ class Gateway:
     async def _earlier(self, caller: Caller, name: str) -> Receipt | None:
         """The receipt of an earlier request of this id. Only a caller that named its request can have
         repeated it knowingly; for others the newest receipts suffice (a lost answer, sent again by us)."""
-        workflow = workflow_id(caller.tenant_id, name)
+        with suppress(Unanswered):
+            return await self._sought(caller, name)
+        return None
+
+    async def _sought(self, caller: Caller, name: str) -> Receipt | None:
+        """As `_earlier`, or Unanswered where nobody tells whether there is one."""
         try:
-            shown = await self._reader.shown(workflow)
+            shown = await self._reader.shown(workflow_id(caller.tenant_id, name))
             receipt = shown.receipt(caller.request_id)
             if receipt is None and caller.keyed:
                 receipt = (await self._reader.receipt(caller.tenant_id, name, caller.request_id)).receipt
-        except (NoSuchWorkflow, Unanswered):
+        except NoSuchWorkflow:
             return None
         return receipt
 

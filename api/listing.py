@@ -68,11 +68,12 @@ class _Rows:
         while touch.at - next(iter(self.touched.values()), touch).at > TOUCHED_FOR:
             del self.touched[next(iter(self.touched))]
 
-    def settle(self, known: dict[str, Projection | None], now: float) -> None:
-        """Forget what was written to names of which visibility shows what is known of them."""
-        for name, touch in list(self.touched.items()):
+    def settle(self, known: dict[str, Projection | None], touched: dict[str, _Touch], now: float) -> None:
+        """Forget what was written to names of which visibility shows what is known of them; not what has been
+        written since that was looked up."""
+        for name, touch in touched.items():
             caught_up = name in known and _caught_up(self.shown.get(name), known[name])
-            if caught_up or now - touch.at > TOUCHED_FOR:
+            if self.touched.get(name) is touch and (caught_up or now - touch.at > TOUCHED_FOR):
                 del self.touched[name]
 
     def created(self, now: float) -> dict[str, Projection]:
@@ -119,17 +120,22 @@ class Listing:
 
         return [row for row in await _all(map(whole, found)) if row is not None]
 
+    async def newest(self, tenant_id: str) -> list[Projection]:
+        """Read the status of all pipelines of a tenant as visibility shows them now."""
+        self._tenants[tenant_id].at = float("-inf")
+        return await self.projections(tenant_id)
+
     async def projections(self, tenant_id: str) -> list[Projection]:
         """Read the status of all pipelines of a tenant, in no order."""
         rows = self._tenants[tenant_id]
         if self._clock() - rows.at > FRESH_FOR:
             await self._flight.ask(tenant_id, None)
-        created = rows.created(self._clock())
+        created, touched = rows.created(self._clock()), dict(rows.touched)
         too_large = {name for name, shown in rows.shown.items() if shown is None}
-        looked_up = await self._look_up(tenant_id, (rows.touched.keys() | too_large) - created.keys())
+        looked_up = await self._look_up(tenant_id, (touched.keys() | too_large) - created.keys())
         newest = {name: _newer(rows.shown.get(name), one) for name, one in created.items()}
         merged = {**rows.shown, **newest, **looked_up}
-        rows.settle({**created, **looked_up}, self._clock())
+        rows.settle({**created, **looked_up}, touched, self._clock())
         return [shown for shown in merged.values() if shown is not None]
 
     async def _refresh(self, tenant_id: str, _: tuple[None, ...]) -> None:

@@ -166,7 +166,10 @@ class Reader:
     async def _last_words(self, workflow: str, request_id: str) -> Projection:
         """Ask a workflow that has closed. Raises NoSuchWorkflow where it does not know the request."""
         ask = Ask(receipts=(request_id,))
-        answer = await self._rpc.query(workflow, "status", ask, within=RECEIPT_WITHIN, closed=True)
+        try:
+            answer = await self._rpc.query(workflow, "status", ask, within=RECEIPT_WITHIN, closed=True)
+        except BufferFull:
+            raise Unanswered("Others ask the same.") from None
         last = Projection.model_validate(answer)
         if last.receipt(request_id) is None and last.moved_to is None:
             raise NoSuchWorkflow

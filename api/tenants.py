@@ -103,7 +103,7 @@ async def delete_tenant(tenant_id: TenantId, backend: Behind) -> Response:
     """Delete a tenant that has no pipelines, no API keys and no trusts; its members go with it."""
     tenant = (await backend.access.directory(now=True)).known(tenant_id)
     operators = len(backend.settings.operator_keys) if tenant.id == DEFAULT_TENANT else 0
-    pipelines = len(await backend.listing.pipelines(tenant.id, "status"))
+    pipelines = len(await backend.listing.newest(tenant.id))
     (await backend.access.state(tenant.id)).check_empty(pipelines=pipelines, operator_keys=operators)
     await backend.access.dissolve(tenant.id)
     return nothing()

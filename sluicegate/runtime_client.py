@@ -36,6 +36,11 @@ FRAME = 2 << 20
 STATUS_BYTES = 1 << 20
 """A status travels in a signal and a memo, so one that is larger is not a status."""
 
+MESSAGE = 4_000
+"""Characters of a failure's words that are kept: they are in every event until the next deployment."""
+DETAILS = 64 << 10
+"""Bytes of JSON that details may take."""
+
 _HOP_BY_HOP = {
     "connection",
     "keep-alive",
@@ -157,7 +162,7 @@ class RuntimeClient:
         except (Broken, OSError, ValueError) as problem:
             raise _unreachable(problem, location, timeout) from problem
         if status in _NOT_THE_PROCESS:
-            raise Unreachable(f"Whoever answers at {location} is not this deployment")
+            raise _somebody_else(location)
         return observation(status, body)
 
     async def command(
@@ -188,9 +193,13 @@ class RuntimeClient:
                 timeout=httpx.Timeout(outgoing.timeout, connect=CONNECT_TIMEOUT),
             )
             async with asyncio.timeout(outgoing.timeout):
-                return await self._http.send(request, stream=True)
+                answer = await self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as problem:
             raise _unreachable(problem, location, outgoing.timeout) from problem
+        if answer.status_code in _NOT_THE_PROCESS:
+            await answer.aclose()
+            raise _somebody_else(location)
+        return answer
 
     async def converse(self, location: str, deployment_id: str, path: str) -> ClientConnection:
         """Open a WebSocket to the process, which the caller closes. Raises Unreachable."""
@@ -227,6 +236,10 @@ class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Follow no redirect."""
         return exc
+
+
+def _somebody_else(location: str) -> Unreachable:
+    return Unreachable(f"Whoever answers at {location} is not this deployment")
 
 
 def relayed_headers(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
@@ -287,8 +300,8 @@ def _seen(body: bytes) -> Observation | None:
             return Observation(
                 runtime_status=raw["runtime_status"],
                 runtime_desired_status=raw["runtime_desired_status"],
-                details=details(raw.get("runtime_status_details")),
-                storage_status_details=raw.get("storage_status_details"),
+                details=_bounded(details(raw.get("runtime_status_details"))),
+                storage_status_details=_bounded(raw.get("storage_status_details")),
             )
     except (KeyError, ValidationError):
         return None
@@ -308,11 +321,27 @@ def _failure(body: bytes) -> Failure | None:
     if not isinstance(raw, Mapping):
         return None
     try:
-        return Failure(
-            message=raw.get("message"), error_code=raw.get("error_code"), details=raw.get("details")
+        found = Failure(
+            message=raw.get("message"),
+            error_code=raw.get("error_code"),
+            details=_bounded(raw.get("details")),
         )
     except ValidationError:
         return None
+    left_out = len(found.message) - MESSAGE
+    if left_out > 0:
+        found = found.model_copy(
+            update={"message": f"{found.message[:MESSAGE]}… ({left_out} characters are left out)"}
+        )
+    return found
+
+
+def _bounded(raw: Any) -> Any:
+    """Leave out what would take too much room wherever a status is kept."""
+    size = len(json.dumps(raw))
+    if size <= DETAILS:
+        return raw
+    return {"reason": f"The details take {size} bytes, and no more than {DETAILS} are kept."}
 
 
 def _nonsense(status_code: int, body: bytes) -> Failure:

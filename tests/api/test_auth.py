@@ -6,6 +6,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from api import auth
 from api.app import create_app
 from api.auth import UnsafeBinding
 from sluicegate.settings import Settings
@@ -91,3 +92,17 @@ async def test_with_keys(away: Client, tmp_path: Path, authorization: str | None
             assert (await http.get("/nowhere", headers=headers)).status_code == 401
         for path in ("/config/authentication", "/docs", "/openapi.json"):
             assert (await http.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "path", "reads"),
+    [
+        ("http", "GET", "/v0/pipelines", True),
+        ("http", "POST", "/v0/pipelines/p/egress/v", True),
+        ("http", "POST", "/v0/pipelines/p/start", False),
+        ("http", "PATCH", "/v0/pipelines/p", False),
+        ("websocket", None, "/v0/pipelines/p/query", True),
+    ],
+)
+def test_what_ends_with_its_credential(kind: str, method: str | None, path: str, reads: bool) -> None:
+    assert auth.reads({"type": kind, "method": method, "path": path}) is reads

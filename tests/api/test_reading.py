@@ -44,9 +44,9 @@ class Visibility:
         self.there: dict[str, Projection] = {}
         self.looked_up: list[str] = []
         self.decoded = 0
-        rpc, reader = AsyncMock(), AsyncMock()
-        rpc.memos, rpc.memo, reader.shown = self._memos, self._memo, self._shown
-        self.listing = Listing(rpc, reader, clock=lambda: self.now)
+        rpc, self.reader = AsyncMock(), AsyncMock()
+        rpc.memos, rpc.memo, self.reader.shown = self._memos, self._memo, self._shown
+        self.listing = Listing(rpc, self.reader, clock=lambda: self.now)
 
     async def _memos(self, _: str) -> AsyncIterator[tuple[str, Payload]]:
         for name, row in self.rows.items():
@@ -77,6 +77,23 @@ def visibility() -> Visibility:
 def row(name: str, revision: int = 1, number: int = 1) -> Projection:
     """A pipeline as it is shown."""
     return Projection(revision=revision, status={"id": f"id-{number}", "name": name})
+
+
+async def test_what_is_written_while_a_list_is_read_shows_in_the_next(visibility: Visibility) -> None:
+    visibility.rows["x"] = visibility.there["x"] = row("x")
+    visibility.listing.touch("tenant", "x")
+    shown = visibility._shown
+
+    async def deleted_meanwhile(workflow: str, within: float) -> Projection:
+        found = await shown(workflow, within)
+        del visibility.there["x"]
+        visibility.listing.touch("tenant", "x")
+        return found
+
+    visibility.reader.shown = deleted_meanwhile
+    assert await visibility.names() == ["x"]
+    visibility.reader.shown = shown
+    assert await visibility.names() == []
 
 
 async def test_names_that_nobody_lists_are_forgotten(visibility: Visibility) -> None:

@@ -1,5 +1,6 @@
 """What a process's answers mean, and how calls are passed on to it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from sluicegate.runtime_client import (
     Refused,
     RuntimeClient,
     TimedOut,
+    Unreachable,
     observation,
     parts,
     relayed_headers,
@@ -74,6 +76,17 @@ def test_a_failed_process_is_over(body: bytes, code: str) -> None:
     assert fatal.error_code == code
 
 
+def test_what_a_process_says_has_a_bound() -> None:
+    long = {**error("RuntimeError.WorkerPanic"), "message": "x" * 200_000, "details": {"y": "z" * 200_000}}
+    fatal = observation(500, json.dumps(long).encode()).fatal
+    assert fatal
+    assert "196000 characters are left out" in fatal.message
+    assert "200009 bytes" in fatal.details["reason"]
+    seen = observation(200, json.dumps({**PAUSED, "runtime_status_details": long}).encode())
+    assert (seen.runtime_status, list(seen.details)) == (RuntimeStatus.PAUSED, ["reason"])
+    assert len(seen.model_dump_json()) < 1_000
+
+
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
@@ -98,6 +111,20 @@ async def client() -> AsyncIterator[RuntimeClient]:
     """A client whose tokens name what they are for."""
     async with RuntimeClient(lambda deployment_id: f"for {deployment_id}") as client:
         yield client
+
+
+async def test_somebody_else_at_the_address_is_nobody(client: RuntimeClient) -> None:
+    async def foreign(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(foreign, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(Unreachable, match="not this deployment"):
+            await client.forward(address, "d1", Outgoing("GET", b"/stats", timeout=5.0))
+        with pytest.raises(Unreachable, match="not this deployment"):
+            await client.command(address, "d1", "POST", "/pause")
 
 
 async def test_passing_on(client: RuntimeClient, api_process: Any) -> None:

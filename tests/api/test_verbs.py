@@ -283,6 +283,16 @@ async def test_without_a_worker_nothing_is_claimed_to_be_done(deserted: Any, ver
     assert answer.headers["location"].startswith(f"{deserted.path}/requests/")
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/start"), ("PATCH", ""), ("DELETE", "")])
+async def test_without_a_server_it_is_told_where_the_outcome_would_be(
+    api_offline: httpx.AsyncClient, method: str, path: str
+) -> None:
+    body = {"description": "new"} if method == "PATCH" else None
+    answer = await api_offline.request(method, f"/v0/pipelines/p{path}", json=body)
+    refused(answer, 503, "TemporalUnavailable")
+    assert answer.headers["location"].startswith("/v0/pipelines/p/requests/")
+
+
 async def test_without_a_worker_an_edit_is_not_claimed(deserted: Any) -> None:
     await deserted.create()
     began = time.monotonic()
