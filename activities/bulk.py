@@ -55,7 +55,7 @@ class Bulks:
             if receipt is not None:
                 refusal = receipt.refusal()
                 return Result.refused(refusal) if refusal else None
-            if shown["overloaded"]:
+            if errand.request_id in shown.get("turned_away", ()):
                 return Result.refused(refusals.Overloaded())
             if asyncio.get_running_loop().time() > deadline:
                 return Result.refused(errors.UnknownRequest(request_id=errand.request_id), "failed")

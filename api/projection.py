@@ -19,7 +19,8 @@ class Projection(BaseModel):
     location: str | None = None
     logs: Host | None = None
     receipts: tuple[Receipt, ...] = ()
-    overloaded: bool = False
+    turned_away: tuple[str, ...] = ()
+    """Of the requests that were asked for, those that were refused for want of room."""
     at_rest: bool = False
     """Nothing will change until somebody calls."""
     measures: Measures = Measures()

@@ -161,7 +161,7 @@ class Reader:
         receipt = answer.receipt(request_id)
         if receipt is None and answer.moved_to is not None:
             return await self.receipt(tenant_id, answer.moved_to, request_id)
-        return Found(answer.name, receipt, answer.overloaded)
+        return Found(answer.name, receipt, request_id in answer.turned_away)
 
     async def _last_words(self, workflow: str, request_id: str) -> Projection:
         """Ask a workflow that has closed. Raises NoSuchWorkflow where it does not know the request."""

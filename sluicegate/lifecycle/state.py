@@ -43,6 +43,8 @@ MAX_ENCODED = 3 << 19
 """1.5 MiB; the server ends at 2 MiB."""
 MEMO_RECEIPTS = 16
 MEMO_BYTES = 4_096
+TURNED_AWAY = 256
+"""Requests that are remembered; whoever was turned away asks within seconds, or not at all."""
 
 
 class Ask(Value):
@@ -61,8 +63,8 @@ class State(Value):
     """Grows with every change of the record; what caches of the descriptor go by."""
     because: Cause | None = None
     """Whose request is being carried out; what happens until the pipeline rests is put down to it."""
-    overloaded: bool = False
-    """The newest message was refused for want of room for its receipt."""
+    turned_away: tuple[str, ...] = ()
+    """The newest requests that were refused for want of room for their receipts."""
 
     @classmethod
     def new(
@@ -91,7 +93,7 @@ class State(Value):
         if message.request_id in self.receipts.kept:
             return self
         if self.receipts.full(at):
-            return self.but(overloaded=True)
+            return self.but(turned_away=(*self.turned_away, message.request_id)[-TURNED_AWAY:])
         receipt = Receipt(id=message.request_id, at=at, fp=message.fingerprint)
         try:
             admitted = _admitted(self.pipeline, message, at)
@@ -173,7 +175,7 @@ class State(Value):
         return self.but(pipeline=pipeline, revision=self.revision + limits.LEAP)
 
     def _receiving(self, receipt: Receipt) -> Self:
-        return self.but(receipts=self.receipts.adding(receipt), overloaded=False)
+        return self.but(receipts=self.receipts.adding(receipt))
 
     # Showing
 
@@ -194,7 +196,8 @@ class State(Value):
         """The `status` query: the projection uncompressed, with the receipts that were asked for."""
         kept = self.receipts.kept
         receipts = [kept[i].model_dump(mode="json") for i in ask.receipts if i in kept]
-        return {**self._shown(), "receipts": receipts}
+        turned_away = [i for i in ask.receipts if i in self.turned_away]
+        return {**self._shown(), "receipts": receipts, "turned_away": turned_away}
 
     def heritage(self, at: datetime) -> Packed:
         """The `receipts` query: those that whoever gets the name next must know."""
@@ -221,7 +224,6 @@ class State(Value):
             "status": views.selected(p, "status"),
             "location": p.location,
             "logs": p.logs_host.model_dump() if p.logs_host else None,
-            "overloaded": self.overloaded,
             "restarts": p.restarts.total,
             "restarting": p.restarts.next is not None,
             "to_be_stopped": p.to_be_stopped,

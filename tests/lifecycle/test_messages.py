@@ -15,6 +15,7 @@ from sluicegate.lifecycle.commands import Command, Unreadable
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import Observed, Readopt
 from sluicegate.lifecycle.receipts import Receipt, Receipts
+from sluicegate.lifecycle.state import Ask
 from sluicegate.lifecycle.status import Initial
 
 if TYPE_CHECKING:
@@ -153,13 +154,17 @@ def test_too_many_at_once_are_refused_until_there_is_room(world: "World") -> Non
     state = world.state.but(receipts=full)
     message = commands.parse("start", [{"request_id": "new"}], "x")
     refused = state.obeying(message, at)
-    assert refused == state.but(overloaded=True)
+    assert refused == state.but(turned_away=("new",))
+    other = refused.obeying(commands.parse("start", [{"request_id": "other"}], "x"), at + receipts.KEPT_FOR)
+    told = other.answers(Ask(receipts=("new", "other")))
+    assert told["turned_away"] == ["new"]
+    assert [receipt["id"] for receipt in told["receipts"]] == ["other"]
     with pytest.raises(refusals.Overloaded):
         state.editing(world_edit("new edit"), at)
     assert state.obeying(commands.parse("start", [{"request_id": "r5"}], "x"), at) == state
     later = at + receipts.KEPT_FOR
     accepted = refused.obeying(message, later)
-    assert not accepted.overloaded
+    assert accepted.receipts.kept["new"].code is None
     assert accepted.pipeline.start_wanted
     assert len(accepted.receipts.kept) <= receipts.KEPT_AT_MOST
 
