@@ -170,6 +170,7 @@ class Watches:
         request = watch.request
         watch.sequence += 1
         news = Observed(
+            pipeline_id=request.pipeline_id,
             generation=request.generation,
             epoch=request.epoch,
             sequence=watch.sequence,

@@ -105,8 +105,11 @@ class WatchRequest(Addressed):
 
 
 class Observed(Value):
-    """The signal of a watch: fenced by generation, epoch and sequence."""
+    """The signal of a watch: fenced by generation, epoch and sequence, which all begin anew for another
+    pipeline of the same name."""
 
+    pipeline_id: str = ""
+    """Empty from the first release."""
     generation: int
     epoch: int
     sequence: int

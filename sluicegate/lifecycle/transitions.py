@@ -170,7 +170,7 @@ def reported(p: Pipeline, message: Observed, at: datetime) -> tuple[Pipeline, ..
     current = (p.resources_status, p.generation, p.epoch)
     if current != (ResourcesStatus.PROVISIONED, message.generation, message.epoch):
         return ()
-    if message.sequence <= p.sequence:
+    if message.sequence <= p.sequence or message.pipeline_id not in ("", p.id):
         return ()
     heard = p.succeeding("watch", sequence=message.sequence)
     return observed(heard, message.observation, at) or (heard,)

@@ -92,6 +92,13 @@ def test_an_old_observation_is_dropped(field: str, seen: Observation, deployed: 
     assert transitions.reported(p, report(p, seen), at)
 
 
+def test_an_observation_of_another_pipeline_of_the_name_is_dropped(deployed: Any, at: datetime) -> None:
+    p = deployed(PROVISIONED)
+    seen = report(p, PAUSED)
+    assert transitions.reported(p, seen.but(pipeline_id="another"), at) == ()
+    assert transitions.reported(p, seen.but(pipeline_id=p.id), at)
+
+
 def test_an_observation_without_news_still_counts(deployed: Any, at: datetime) -> None:
     p = deployed(PROVISIONED)
     (heard,) = transitions.reported(p, report(p, p.observation, sequence=9), at)
