@@ -28,7 +28,7 @@ from sluicegate import errors, faults
 from sluicegate.errors import OutcomeUnknown
 from sluicegate.lifecycle import commands, ids, record, refusals, views
 from sluicegate.lifecycle.commands import Arguments
-from sluicegate.lifecycle.edits import Edit, Removal
+from sluicegate.lifecycle.edits import Edit, Removal, check_size
 from sluicegate.lifecycle.journal import Cause
 from sluicegate.lifecycle.receipts import Receipt
 from sluicegate.lifecycle.state import State
@@ -117,8 +117,8 @@ class Gateway:
         return Accepted(words, location(found.name, caller.request_id), decided=found.receipt is not None)
 
     async def create(self, caller: Caller, new: NewPipeline) -> dict[str, Any]:
-        """Create a pipeline. Raises DuplicateName, and NotAnsweredYet where nobody tells what the last one of
-        this name was told; repeated under its key it answers as the first time."""
+        """Create a pipeline. Raises DuplicateName, PipelineTooLarge, and NotAnsweredYet where nobody tells what
+        the last one of this name was told; repeated under its key it answers as the first time."""
         checked = descriptor(new, self._features)
         at = datetime.now(UTC)
         created = record.created(
@@ -128,6 +128,7 @@ class Gateway:
             platform_version=PLATFORM_VERSION,
             descriptor=checked,
         )
+        check_size(created)
         mark = fingerprint(checked)
         cause = Cause(actor=caller.actor, request_id=caller.request_id)
         before = await self._reader.left_behind(caller.tenant_id, created.name)

@@ -57,6 +57,7 @@ _DESCRIPTOR = (
     errors.InvalidRuntimeConfig,
     errors.InvalidProgramConfig,
     errors.InvalidIdempotencyKey,
+    refusals.PipelineTooLarge,
     errors.DuplicateName,
     refusals.IdempotencyKeyReused,
     errors.NotAnsweredYet,

@@ -136,7 +136,7 @@ def apply(p: Pipeline, edit: Edit, at: datetime) -> Edited:
         raise refusals.UpdateRestrictedToStopped
     if p.storage_status is not StorageStatus.CLEARED and (refused := _bound_to_storage(p, changed)):
         raise refusals.EditRestrictedToClearedStorage(not_allowed=refused)
-    _check_size(changed)
+    check_size(changed)
     if changed.name != p.name:
         changed = schedules.moved(changed)
     versioned = changed.but(version=p.version + 1, refresh_version=p.refresh_version + 1)
@@ -177,8 +177,9 @@ def _with_core(p: Pipeline, edit: Edit) -> Pipeline:
     return p.but(**changes)
 
 
-def _check_size(p: Pipeline) -> None:
-    """What is compiled has a bound of its own, and is not there yet when the program changes."""
+def check_size(p: Pipeline) -> None:
+    """Raise PipelineTooLarge where a record has no room for the rest. What is compiled has a bound of its own,
+    and is not there yet when the program changes."""
     size = encoded_size(p.but(plan=None, program_info=None))
     if size > MAX_PIPELINE:
         raise refusals.PipelineTooLarge(size=size, maximum=MAX_PIPELINE)

@@ -35,7 +35,7 @@ ELSEWHERE = {
     "AnotherPipeline": RECEIPT,
     "ScheduleNotInForce": RECEIPT,
     "Unexplained": RECEIPT,
-    "PipelineTooLarge": "any edit",
+    "PipelineTooLarge": "a creation, any edit",
     "InsufficientPermissions": ROLE,
     "NoTenantMemberships": LOGIN,
     "AmbiguousTenantMembership": LOGIN,

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+import string
 from typing import Any
 
 import httpx
@@ -263,6 +265,12 @@ async def test_an_edit_that_no_server_would_take_is_too_large(api_offline: httpx
     answer = await api_offline.patch("/v0/pipelines/p", json=body)
     assert answer.status_code == 413
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+async def test_what_no_edit_would_leave_room_for_is_not_created(api_offline: httpx.AsyncClient) -> None:
+    noise = "".join(random.Random(1).choices(string.printable, k=1_450_000))
+    answer = await api_offline.post("/v0/pipelines", json={"name": "p", "program_code": noise})
+    assert (answer.status_code, answer.json()["error_code"]) == (413, "PipelineTooLarge")
 
 
 @pytest.mark.parametrize("key", ["runtime_config", "program_config"])
