@@ -117,8 +117,8 @@ class Gateway:
         return Accepted(words, location(found.name, caller.request_id), decided=found.receipt is not None)
 
     async def create(self, caller: Caller, new: NewPipeline) -> dict[str, Any]:
-        """Create a pipeline. Raises DuplicateName, PipelineTooLarge, and NotAnsweredYet where nobody tells what
-        the last one of this name was told; repeated under its key it answers as the first time."""
+        """Create a pipeline. Raises DuplicateName, PipelineTooLarge, and NotAnsweredYet where nobody tells
+        what the last one of this name was told; repeated under its key it answers as the first time."""
         checked = descriptor(new, self._features)
         at = datetime.now(UTC)
         created = record.created(

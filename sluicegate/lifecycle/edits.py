@@ -178,8 +178,8 @@ def _with_core(p: Pipeline, edit: Edit) -> Pipeline:
 
 
 def check_size(p: Pipeline) -> None:
-    """Raise PipelineTooLarge where a record has no room for the rest. What is compiled has a bound of its own,
-    and is not there yet when the program changes."""
+    """Raise PipelineTooLarge where a record has no room for the rest. What is compiled has a bound of its
+    own, and is not there yet when the program changes."""
     size = encoded_size(p.but(plan=None, program_info=None))
     if size > MAX_PIPELINE:
         raise refusals.PipelineTooLarge(size=size, maximum=MAX_PIPELINE)

@@ -268,7 +268,7 @@ async def test_an_edit_that_no_server_would_take_is_too_large(api_offline: httpx
 
 
 async def test_what_no_edit_would_leave_room_for_is_not_created(api_offline: httpx.AsyncClient) -> None:
-    noise = "".join(random.Random(1).choices(string.printable, k=1_450_000))
+    noise = "".join(random.Random(1).choices(string.printable, k=1_300_000))
     answer = await api_offline.post("/v0/pipelines", json={"name": "p", "program_code": noise})
     assert (answer.status_code, answer.json()["error_code"]) == (413, "PipelineTooLarge")
 
