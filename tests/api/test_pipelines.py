@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import string
 from typing import Any
 
 import httpx
@@ -268,8 +267,10 @@ async def test_an_edit_that_no_server_would_take_is_too_large(api_offline: httpx
 
 
 async def test_what_no_edit_would_leave_room_for_is_not_created(api_offline: httpx.AsyncClient) -> None:
-    noise = "".join(random.Random(1).choices(string.printable, k=1_300_000))
-    answer = await api_offline.post("/v0/pipelines", json={"name": "p", "program_code": noise})
+    noise = random.Random(1).choices([chr(code) for code in range(1, 128)], k=930_000)
+    settings = {"dev_tweaks": {"noise": "x" * 60_000}}
+    body = {"name": "p", "program_code": "".join(noise), "runtime_config": settings}
+    answer = await api_offline.post("/v0/pipelines", json=body)
     assert (answer.status_code, answer.json()["error_code"]) == (413, "PipelineTooLarge")
 
 
