@@ -31,9 +31,9 @@ EACH = 6 if LONG else 1
 ROUNDS = 5 if LONG else 1
 """For how long each release works: until every pipeline under load has been round so often."""
 
-NO_PAUSE = 30.0
+NO_PAUSE = 30.0 if LONG else PATIENCE
 """Seconds within which every command has its effect, also one that was given while a worker ended: a query or
-a task that was on its way to it is given to another after ten."""
+a task that was on its way to it is given to another after ten. Beside other tests all takes its time."""
 
 
 @pytest.fixture(scope="module")
