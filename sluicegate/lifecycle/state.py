@@ -196,8 +196,9 @@ class State(Value):
         """The `status` query: the projection uncompressed, with the receipts that were asked for."""
         kept = self.receipts.kept
         receipts = [kept[i].model_dump(mode="json") for i in ask.receipts if i in kept]
+        answer = {**self._shown(), "receipts": receipts}
         turned_away = [i for i in ask.receipts if i in self.turned_away]
-        return {**self._shown(), "receipts": receipts, "turned_away": turned_away}
+        return {**answer, "turned_away": turned_away} if turned_away else answer
 
     def heritage(self, at: datetime) -> Packed:
         """The `receipts` query: those that whoever gets the name next must know."""

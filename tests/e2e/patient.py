@@ -4,6 +4,8 @@ import asyncio
 
 import httpx
 
+from tests.chaos.connection import UNDECIDED
+
 
 class Patient(httpx.AsyncHTTPTransport):
     """Asks again, after as long as it is told to wait, where nobody could say in time (`contract §4`)."""
@@ -12,7 +14,9 @@ class Patient(httpx.AsyncHTTPTransport):
         """Send it until the answer is one."""
         while True:
             answer = await super().handle_async_request(request)
-            if answer.status_code != 503 or "retry-after" not in answer.headers:
+            if answer.status_code != 503:
                 return answer
-            await answer.aclose()
+            await answer.aread()
+            if not any(code.encode() in answer.content for code in UNDECIDED):
+                return answer
             await asyncio.sleep(float(answer.headers["retry-after"]))
