@@ -5,7 +5,6 @@ it is asked what it does now, and a workflow begins with both. A pipeline that i
 """
 
 import argparse
-import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -181,4 +180,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    verb.end(main())

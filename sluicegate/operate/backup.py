@@ -7,7 +7,6 @@ operations, schedules that are due and validations under way.
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -198,4 +197,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    verb.end(main())

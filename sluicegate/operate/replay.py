@@ -6,7 +6,6 @@ through one at a time with a few fetched ahead, so memory does not grow with the
 
 import argparse
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -154,4 +153,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    verb.end(main())

@@ -9,7 +9,6 @@ interrupted is simply repeated: what began with the very same record is there al
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -189,4 +188,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    verb.end(main())

@@ -6,10 +6,12 @@ Exit status: 0 done and all is well, 1 something was found or could not be done,
 
 import asyncio
 import logging
+import os
+import sys
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -99,3 +101,12 @@ def run(verb: Callable[[Console], Coroutine[Any, Any, int]]) -> int:
     except KeyboardInterrupt:
         screen.print("[red]Interrupted.[/]")
     return UNUSABLE
+
+
+def end(status: int) -> NoReturn:
+    """End the process with a status. Python's own end is left out: threads of Temporal's SDK may still be at
+    work, and one that comes back into an interpreter that is going aborts the process, with a status that
+    says the verb has failed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -21,6 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from sluicegate import temporal
 from sluicegate.lifecycle.values import Packed
 from sluicegate.operate import polling
+from sluicegate.overtaking import OVERTAKEN
 from tests.conformance.plane import RUNTIME, end_pipelines, free_port
 from tests.conftest import TEMPORAL, dynamic_config, eventually
 from tests.upgrade.releases import Release
@@ -132,12 +133,13 @@ class Plane:
 
 
 def failures(history: WorkflowHistory) -> list[str]:
-    """Name the workflow tasks of a history that have failed, and why."""
+    """Name the workflow tasks of a history that have failed, and why; not those by which a workflow that was
+    shown events ahead of their task is taken up anew, see `sluicegate.overtaking`."""
     found = []
     for event in history.events:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
             failed = event.workflow_task_failed_event_attributes
-            if failed.cause != _HARMLESS:
+            if failed.cause != _HARMLESS and failed.failure.message != OVERTAKEN:
                 cause = WorkflowTaskFailedCause.Name(failed.cause)
                 found.append(f"{history.workflow_id}: {cause} {failed.failure.message}")
     return found
