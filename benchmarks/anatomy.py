@@ -31,6 +31,8 @@ class Milestone(NamedTuple):
     """Of the signal or the activity, where there are several."""
     last: bool = False
     """The last of its kind instead."""
+    optional: bool = False
+    """It may be missing, where what it stands for was so before: then it takes no time."""
 
 
 SIGNALLED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -50,8 +52,8 @@ START = (
     Milestone("that is on record", DECIDED),
     Milestone("the process is there", DONE, "provision"),
     Milestone("that is on record too", DECIDED),
-    Milestone("the process says that it runs", SIGNALLED, "observed", last=True),
-    Milestone("that is on record as well", DECIDED),
+    Milestone("the process says that it runs", SIGNALLED, "observed", last=True, optional=True),
+    Milestone("that is on record as well", DECIDED, optional=True),
 )
 ANSWERED = "the caller knows"
 
@@ -64,7 +66,8 @@ async def anatomy(
     noted = [one for run in await _runs(client, workflow_id) for one in _noted(run)]
     parts: list[list[float]] = [[] for _ in range(len(way) + 1)]
     for call in calls:
-        reached = list(_reached(way, [one for one in noted if call.asked <= one.at <= call.answered]))
+        within = [one for one in noted if call.asked <= one.at <= call.answered]
+        reached = list(_reached(way, within, call.asked))
         if len(reached) == len(way):
             for part, (before, after) in zip(
                 parts, pairwise([call.asked, *reached, call.answered]), strict=True
@@ -82,20 +85,21 @@ class _Noted(NamedTuple):
     name: str
 
 
-def _reached(way: Sequence[Milestone], noted: Sequence[_Noted]) -> Iterator[float]:
+def _reached(way: Sequence[Milestone], noted: Sequence[_Noted], began: float) -> Iterator[float]:
     """The times of milestones, until one was not reached."""
-    left = list(noted)
+    left, before = list(noted), began
     for milestone in way:
         found = [
             place
             for place, one in enumerate(left)
             if one.kind == milestone.kind and milestone.name in ("", one.name)
         ]
-        if not found:
+        if found:
+            place = found[-1 if milestone.last else 0]
+            before, left = left[place].at, left[place + 1 :]
+        elif not milestone.optional:
             return
-        place = found[-1 if milestone.last else 0]
-        yield left[place].at
-        left = left[place + 1 :]
+        yield before
 
 
 def _noted(run: Sequence[HistoryEvent]) -> Iterator[_Noted]:
