@@ -57,6 +57,9 @@ DRAIN_WITHIN = timedelta(seconds=10)
 WATCHES = 10_000
 EFFECTS = 1_000
 """Slots: what must not all be done at once waits its turn inside, so that a stop never does."""
+DECISIONS = 16
+"""Workflow tasks at once: all are work for one processor. More of them would each take longer, and after a crash,
+when every history is read again, longer than the ten seconds after which a task is given to somebody else."""
 ROTATE_EVERY = 10.0
 READOPTS_AT_ONCE = 50
 
@@ -95,6 +98,7 @@ def _decider(client: Client, given: Settings) -> Worker:
         task_queue=temporal.PIPELINES,
         workflows=WORKFLOWS,
         max_cached_workflows=given.max_cached_workflows,
+        max_concurrent_workflow_tasks=DECISIONS,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=DRAIN_WITHIN,
         build_id=__version__,
