@@ -58,8 +58,8 @@ WATCHES = 10_000
 EFFECTS = 1_000
 """Slots: what must not all be done at once waits its turn inside, so that a stop never does."""
 DECISIONS = 16
-"""Workflow tasks at once: all are work for one processor. More of them would each take longer, and after a crash,
-when every history is read again, longer than the ten seconds after which a task is given to somebody else."""
+"""Workflow tasks at once: all are work for one processor. More of them would each take longer, and after a
+crash, when every history is read again, longer than the ten seconds after which somebody else gets them."""
 ROTATE_EVERY = 10.0
 READOPTS_AT_ONCE = 50
 
