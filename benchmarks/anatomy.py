@@ -48,12 +48,10 @@ ADMISSION = (
 START = (
     Milestone("the signal is on record", SIGNALLED, "start"),
     Milestone("it is decided", DECIDED),
-    Milestone("a host is found", DONE, "bind"),
-    Milestone("that is on record", DECIDED),
     Milestone("the process is there", DONE, "provision"),
-    Milestone("that is on record too", DECIDED),
+    Milestone("that is on record", DECIDED),
     Milestone("the process says that it runs", SIGNALLED, "observed", last=True, optional=True),
-    Milestone("that is on record as well", DECIDED, optional=True),
+    Milestone("that is on record too", DECIDED, optional=True),
 )
 ANSWERED = "the caller knows"
 
