@@ -89,7 +89,7 @@ class Endpoints:
 
     async def checkpoints(self, _: Request) -> Response:
         """`GET /checkpoints`."""
-        return JSONResponse([checkpoint.describe() for checkpoint in self._pipeline.checkpoints])
+        return JSONResponse([checkpoint.describe() for checkpoint in self._pipeline.situation.checkpoints])
 
     async def rebalance(self, _: Request) -> Response:
         """`POST /rebalance`: one process has nothing to spread over others, so there is nothing to do."""

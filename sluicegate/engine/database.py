@@ -5,7 +5,7 @@ Writes go through one connection, one at a time; each query has a cursor of its 
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -14,6 +14,9 @@ from sluicegate.engine.limits import memory_mb, temp_mb
 from sluicegate.engine.locked import SETTINGS, lock
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.writer import Writer
+
+if TYPE_CHECKING:
+    from sluicegate.engine.opening import Migration
 
 
 class Database:
@@ -37,9 +40,9 @@ class Database:
         lock(connection)
         return cls(connection)
 
-    def prepare(self, plan: Plan, clock: Clock) -> None:
-        """Make what is not there yet."""
-        self.writer.prepare(plan, clock)
+    def prepare(self, plan: Plan, clock: Clock, migration: "Migration | None" = None) -> None:
+        """Make what is not there yet, after what is there has been migrated."""
+        self.writer.prepare(plan, clock, migration)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection for one query."""

@@ -12,6 +12,8 @@ another one the start is refused before anything is removed, as it is from a che
 from collections.abc import Mapping
 from typing import Any
 
+from sluicegate.engine.checkpoints.manifest import Manifest
+from sluicegate.engine.checkpoints.store import Listing
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.storage import Storage
 from sluicegate.protocol import EngineConfig
@@ -30,6 +32,14 @@ def changed() -> EngineError:
 def program_of(config: EngineConfig, digest: str) -> dict[str, Any]:
     """Return what tells the program of a database from others."""
     return {"program_version": config.program_version, "plan_digest": digest}
+
+
+def newest(listing: Listing) -> Manifest | None:
+    """Return the newest checkpoint, None where there is none; raises where it is not whole.
+
+    An older one is not taken instead: what was acknowledged since would be gone, and nobody would know.
+    """
+    return None if listing.newest is None else listing.find(listing.newest)
 
 
 def maker_of_live(

@@ -11,15 +11,16 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sluicegate.engine import errors, origin
+from sluicegate.engine import errors
 from sluicegate.engine.bodies import Bodies
+from sluicegate.engine.checkpoints.manifest import Manifest
+from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.clock import Clock
+from sluicegate.engine.deployment import Deployment
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.limits import Limits
 from sluicegate.engine.metrics import Metrics
@@ -27,27 +28,21 @@ from sluicegate.engine.observing.memory import Pressure
 from sluicegate.engine.observing.sampling import Sampling
 from sluicegate.engine.observing.series import Series
 from sluicegate.engine.observing.stats import Account
+from sluicegate.engine.opening import Opening
 from sluicegate.engine.plan import Plan
+from sluicegate.engine.situation import Situation
 from sluicegate.engine.steps import Steps
-from sluicegate.engine.storage import Checkpoint, Storage, StorageError
+from sluicegate.engine.storage import Storage, StorageError
 from sluicegate.engine.streams import Streams
 from sluicegate.engine.transactions import Transactions
 from sluicegate.engine.workers import Workers
-from sluicegate.protocol import EngineConfig, RuntimeState
+from sluicegate.protocol import RuntimeState
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from sluicegate.engine.connecting.all import Connectors
     from sluicegate.engine.database import Database
-
-ALLOWED_AT_START = {
-    # What was desired when an earlier deployment ended: what this one may begin with.
-    "Suspended": {"Running", "Paused"},
-    "Running": {"Running", "Paused"},
-    "Paused": {"Running", "Paused"},
-    "Standby": {"Standby", "Running", "Paused"},
-}
 
 
 class Phase(Enum):
@@ -58,18 +53,6 @@ class Phase(Enum):
     SUSPENDED = "suspended"
     FAILED = "failed"
     TERMINATING = "terminating"
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What this process was started as."""
-
-    config: EngineConfig
-    deployment_id: str
-    initial: str
-    bootstrap_policy: str
-    silent_bootstrap: bool
-    concurrent_bootstrap: bool
 
 
 class Interruptible(Protocol):
@@ -85,11 +68,10 @@ class Pipeline:
     def __init__(self, deployment: Deployment, announce: Callable[[str], None]) -> None:
         self.deployment = deployment
         self.phase = Phase.STARTING
-        self.desired = deployment.initial.capitalize()
-        self.plan = Plan((), ())
-        self.storage: Storage | None = None
-        self._live_of = deployment.deployment_id
-        self.checkpoints: list[Checkpoint] = []
+        self.clock = Clock(deployment.config.runtime_config)
+        self.situation = Situation(
+            deployment, self.clock, deployment.initial.capitalize(), live_of=deployment.deployment_id
+        )
         self.metrics = Metrics(uuid.uuid4())
         self.queries: set[Interruptible] = set()
         self.streams = Streams()
@@ -101,9 +83,7 @@ class Pipeline:
         self.announce = announce
         self._database: Database | None = None
         self.failure: EngineError | None = None
-        self._moved = asyncio.Event()
         self._suspending: asyncio.Task[None] | None = None
-        self.clock = Clock(deployment.config.runtime_config)
         self._ticking: asyncio.Task[None] | None = None
         self.pressure = Pressure(deployment.config.runtime_config)
         self.series = Series(lambda: self.metrics.records, self._bytes_stored, self.pressure)
@@ -112,6 +92,21 @@ class Pipeline:
         self.steps.after_each(self.series.touch)
         self.connectors: Connectors | None = None
         """None where the program has none: their code takes its time to load."""
+
+    @property
+    def plan(self) -> Plan:
+        """Return the program that runs."""
+        return self.situation.plan
+
+    @property
+    def storage(self) -> Storage | None:
+        """Return the folder of the pipeline, None where it has none."""
+        return self.situation.storage
+
+    @property
+    def desired(self) -> str:
+        """Return the status that is desired."""
+        return self.situation.desired
 
     def cursor(self) -> "DuckDBPyConnection":
         """Return a connection for one query; raises the error that says why there is none."""
@@ -153,11 +148,14 @@ class Pipeline:
         """Return the answer of `GET /status`; raises the error of a failed pipeline."""
         if self.failure is not None:
             raise self.failure
-        status = {Phase.STARTING: "Initializing", Phase.SUSPENDED: "Suspended"}.get(self.phase, self.state)
+        situation, details = self.situation, {}
+        status = {Phase.STARTING: situation.status, Phase.SUSPENDED: "Suspended"}.get(self.phase, self.state)
+        if self.phase is Phase.STARTING:
+            details = dict(situation.details)
         stored = None
         if self.storage is not None:
-            stored = {"checkpoints": [checkpoint.describe() for checkpoint in self.checkpoints]}
-        return RuntimeState(status, self.desired, {}, stored)
+            stored = {"checkpoints": [checkpoint.describe() for checkpoint in situation.checkpoints]}
+        return RuntimeState(status, self.desired, details, stored)
 
     @property
     def state(self) -> str:
@@ -167,7 +165,9 @@ class Pipeline:
     async def start(self) -> None:
         """Open the database and take up what is desired; a failure becomes the pipeline's state."""
         try:
-            await asyncio.to_thread(self._initialize)
+            database = await Opening(self.situation).run()
+            if database is not None:
+                await asyncio.to_thread(self._take_over, database)
             if self.phase is Phase.STARTING:
                 await self._begin()
         except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
@@ -233,12 +233,13 @@ class Pipeline:
                 return
             if self.desired == "Suspended":
                 raise errors.suspended()
-            await self._moved.wait()
+            await self.situation.moved()
 
     async def close(self) -> None:
         """Finish the write in flight, close the database and answer no more."""
         terminating = self.phase
         self.phase = Phase.TERMINATING
+        self.situation.ending = True
         self._signal()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -264,30 +265,18 @@ class Pipeline:
         return answer
 
     def _wish(self, wanted: str) -> None:
-        self.desired = wanted
-        self._remember()
-        self._signal()
+        self.situation.wish(wanted)
+        self._look()
 
     def _signal(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+        self.situation.signal()
+        self._look()
+
+    def _look(self) -> None:
+        """Have all look again who depend on what is desired, or on the phase."""
         self.steps.signal()
         if self.connectors is not None:
             self.connectors.look()
-
-    def _remember(self) -> None:
-        if self.storage is not None:
-            self.storage.write_status(
-                {
-                    "desired_status": self.desired,
-                    "bootstrap_policy": self.deployment.bootstrap_policy,
-                    "silent_bootstrap": self.deployment.silent_bootstrap,
-                    "concurrent_bootstrap": self.deployment.concurrent_bootstrap,
-                    "deployment_id": self.deployment.deployment_id,
-                    "live": self._live_of,
-                    **origin.program_of(self.deployment.config, self.plan.digest()),
-                }
-            )
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -297,7 +286,8 @@ class Pipeline:
     def _fail_to_start(self, error: Exception) -> None:
         inner = error if isinstance(error, EngineError) else None
         if inner is None:
-            code = "StorageError" if isinstance(error, StorageError) else "InitializationError"
+            stored = isinstance(error, StorageError | CheckpointError)
+            code = "StorageError" if stored else "InitializationError"
             inner = EngineError(500, code, str(error))
         self._fail(errors.initialization_failed(inner))
 
@@ -312,58 +302,7 @@ class Pipeline:
         self.streams.end()
         self._enter(Phase.FAILED)
 
-    # Opening, in a thread of its own: DuckDB is imported here, while the server already answers.
-
-    def _initialize(self) -> None:
-        config = self.deployment.config
-        self.plan = Plan.from_json(config.plan)
-        if config.storage_config is not None:
-            storage = Storage(Path(config.storage_config["path"]))
-            self._heed_the_past(storage)
-            self.checkpoints = storage.checkpoints()
-            self.storage = storage  # from here on the status is written, and is this deployment's
-        if self.desired == "Standby":
-            raise EngineError(500, "InvalidStandby", "this release has no standby; start running or paused")
-        self._remember()
-        if self.desired == "Suspended" and self._ended_suspended():
-            return
-        self._open()
-
-    def _heed_the_past(self, storage: Storage) -> None:
-        """Apply the start-up rule: the same deployment goes on as it was, another may begin anew."""
-        past = storage.read_status()
-        if past is None:
-            return
-        before = past["desired_status"]
-        if past["deployment_id"] == self.deployment.deployment_id:
-            self.desired = before
-        elif self.desired not in ALLOWED_AT_START.get(before, set()):
-            message = f"a pipeline that was {before} cannot start as {self.desired}"
-            raise EngineError(500, "InvalidStartupTransition", message, [before, self.desired])
-        self._live_of = origin.maker_of_live(
-            storage,
-            past,
-            deployment_id=self.deployment.deployment_id,
-            config=self.deployment.config,
-            digest=self.plan.digest(),
-        )
-
-    def _ended_suspended(self) -> bool:
-        """Tell whether this deployment had finished suspending: its live database is gone."""
-        return self.storage is not None and not self.storage.live(self._live_of).exists()
-
-    def _open(self) -> None:
-        from sluicegate.engine.database import Database
-
-        live = temp = None
-        if self.storage is not None:
-            live, temp = self.storage.live(self._live_of), self.storage.temp
-            self.storage.drop_other_live(self._live_of)
-            self.storage.drop_unmade(self._live_of)
-            if not live.exists() and self.checkpoints:
-                self._restore(self.storage, self.checkpoints[0])
-        database = Database.open(live, temp, self.deployment.config.runtime_config)
-        database.prepare(self.plan, self.clock)
+    def _take_over(self, database: "Database") -> None:
         self._make_connectors(database)
         self._database = database
 
@@ -385,11 +324,6 @@ class Pipeline:
             await self.connectors.finish()
         await self.streams.close(reason)
 
-    def _restore(self, storage: Storage, checkpoint: Checkpoint) -> None:
-        if checkpoint.plan_digest != self.plan.digest():
-            raise origin.changed()
-        storage.restore(checkpoint, self._live_of)
-
     # Suspending
 
     def _suspend_if_wanted(self) -> None:
@@ -404,34 +338,33 @@ class Pipeline:
         try:
             await self._wind_down(errors.suspended())
             async with self.steps.still():
-                checkpoint = await asyncio.to_thread(self._checkpoint)
+                await asyncio.to_thread(self._checkpoint)
         except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
             details = {"error": str(error)}
             self._fail(
                 EngineError(500, "SuspendError", f"The pipeline cannot be suspended: {error}", details)
             )
         else:
-            self.checkpoints = [checkpoint, *self.checkpoints][:2]
             self._enter(Phase.SUSPENDED)
 
-    def _checkpoint(self) -> Checkpoint:
-        if self.storage is None or self._database is None:
+    def _checkpoint(self) -> None:
+        storage, config = self.storage, self.deployment.config
+        if storage is None or self._database is None:
             raise StorageError("it has no storage to keep a checkpoint in")
-        storage, live = self.storage, self.storage.live(self._live_of)
+        live = storage.live(self.situation.live_of)
         steps, records = self._database.writer.progress()
         self._database.checkpoint_and_close()
-        checkpoint = storage.save(
-            live,
-            lambda size, checksum: Checkpoint(
-                uuid=str(uuid.uuid4()),
-                created_at=datetime.now(UTC).isoformat(),
-                program_version=self.deployment.config.program_version,
-                plan_digest=self.plan.digest(),
-                processed_records=records,
-                steps=steps,
-                size=size,
-                checksum=checksum,
-            ),
+        draft = Manifest(
+            uuid="",
+            created_at=datetime.now(UTC).isoformat(),
+            pipeline=config.name,
+            program_version=config.program_version,
+            plan_digest=self.plan.digest(),
+            plan=config.plan,
+            processed_records=records,
+            steps=steps,
         )
+        storage.store.save(storage.store.begin(live), draft)
+        storage.store.retain()
+        self.situation.list_checkpoints()
         live.unlink()
-        return checkpoint

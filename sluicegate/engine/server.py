@@ -9,7 +9,8 @@ from pathlib import Path
 from uuid import UUID
 
 from sluicegate.engine import limits, redaction
-from sluicegate.engine.pipeline import Deployment, Pipeline
+from sluicegate.engine.deployment import Deployment
+from sluicegate.engine.pipeline import Pipeline
 from sluicegate.protocol import PORT_FILE, EngineConfig
 
 BACKLOG = 128

@@ -1,64 +1,26 @@
 """What a pipeline keeps on disk: its last desired status, its live database and its checkpoints.
 
-    status.json                     what was desired, of which deployment, program and live database
-    live/<deployment>.duckdb        the live database, named by the deployment that made it (see `origin`)
-    checkpoints/<uuid>/data.duckdb  a whole copy, beside its metadata.json
-    temp/                           what queries spill; emptied at every start
-    lock                            held by the process that uses the folder
-
-A checkpoint is written under a name that begins with a dot and gets its own name by rename once everything
-in it is on disk, so a folder without the dot is whole, whatever crashed.
+status.json                     what was desired, of which deployment, program and live database
+live/<deployment>.duckdb        the live database, named by the deployment that made it (see `origin`)
+checkpoints/                    whole copies, see `checkpoints.store`
+temp/                           what queries spill; emptied at every start
+lock                            held by the process that uses the folder
 """
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-KEPT = 2
-"""Checkpoints kept: the newest, and one more in case its disk blocks go bad."""
-PIECE = 1 << 20
-"""Bytes copied at once."""
+from sluicegate.engine.checkpoints.manifest import HEAD
+from sluicegate.engine.checkpoints.store import Store
 
 
 class StorageError(Exception):
     """The storage cannot be used."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The metadata of one checkpoint."""
-
-    uuid: str
-    created_at: str
-    program_version: int
-    plan_digest: str
-    processed_records: int
-    steps: int
-    size: int
-    checksum: str
-
-    def describe(self) -> dict[str, Any]:
-        """Return the checkpoint as clients list it."""
-        return {
-            "uuid": self.uuid,
-            "identifier": None,
-            # 52 bits: every JSON reader keeps such an integer exactly.
-            "fingerprint": int(self.plan_digest[:13], 16),
-            "size": self.size,
-            "steps": self.steps,
-            "processed_records": self.processed_records,
-        }
-
-
-HEADERS = 3 * 4096
-"""Bytes that a new database of DuckDB begins with."""
 
 
 class Storage:
@@ -68,9 +30,10 @@ class Storage:
         self.path = path
         self.temp = path / "temp"
         self._live = path / "live"
-        self._checkpoints = path / "checkpoints"
+        self.restoring = self._live / "restoring"
+        """Where a database is put together that is not whole yet."""
         self._status = path / "status.json"
-        for folder in (path, self._live, self._checkpoints):
+        for folder in (path, self._live):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = (path / "lock").open("w")
         try:
@@ -79,6 +42,8 @@ class Storage:
             raise StorageError(f"the storage at {path} is in use by another process") from error
         shutil.rmtree(self.temp, ignore_errors=True)
         self.temp.mkdir()
+        self.store = Store(path / "checkpoints")
+        self.store.segments.sweep()
 
     def read_status(self) -> dict[str, Any] | None:
         """Return what was last desired, None where nothing is known."""
@@ -96,16 +61,6 @@ class Storage:
         fresh.write_text(json.dumps(status))
         fresh.replace(self._status)
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """Return the whole checkpoints, the newest first."""
-        found = []
-        for metadata in self._checkpoints.glob("[!.]*/metadata.json"):
-            try:
-                found.append(Checkpoint(**json.loads(metadata.read_text())))
-            except (ValueError, TypeError) as error:
-                raise StorageError(f"{metadata} is damaged: {error}") from error
-        return sorted(found, key=lambda checkpoint: checkpoint.created_at, reverse=True)
-
     def live(self, deployment: str) -> Path:
         """Return where the database is that a deployment made."""
         return self._live / f"{deployment}.duckdb"
@@ -120,36 +75,8 @@ class Storage:
         """Remove a database whose making was cut short, by a full disk or a kill: DuckDB would never open it
         again. It has held nothing yet, since its headers come first."""
         file = self.live(deployment)
-        if file.exists() and file.stat().st_size < HEADERS:
+        if file.exists() and file.stat().st_size < HEAD:
             file.unlink()
-
-    def restore(self, checkpoint: Checkpoint, deployment: str) -> None:
-        """Copy a checkpoint to where the deployment's database is; it appears there whole or not at all."""
-        fresh = self._live / "restoring"
-        _, checksum = _copy(self._data(checkpoint.uuid), fresh)
-        if checksum != checkpoint.checksum:
-            fresh.unlink()
-            raise StorageError(f"checkpoint {checkpoint.uuid} is damaged: its checksum does not match")
-        fresh.replace(self.live(deployment))
-
-    def save(self, source: Path, describe: Callable[[int, str], Checkpoint]) -> Checkpoint:
-        """Make a checkpoint of a closed database; `describe` is given its size and checksum."""
-        part = self._checkpoints / ".part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        checkpoint = describe(*_copy(source, part / "data.duckdb"))
-        metadata = part / "metadata.json"
-        metadata.write_text(json.dumps(asdict(checkpoint)))
-        _sync(metadata)
-        _sync(part)
-        part.rename(self._checkpoints / checkpoint.uuid)
-        _sync(self._checkpoints)
-        for old in self.checkpoints()[KEPT:]:
-            # Renamed first: a removal cut short must not leave half a checkpoint under its own name.
-            doomed = self._checkpoints / f".{old.uuid}"
-            (self._checkpoints / old.uuid).rename(doomed)
-            shutil.rmtree(doomed)
-        return checkpoint
 
     def bytes_used(self) -> int:
         """Return how much the folder holds."""
@@ -159,28 +86,3 @@ class Storage:
                 with contextlib.suppress(FileNotFoundError):  # DuckDB's own files come and go
                     total += os.stat(os.path.join(folder, name), follow_symlinks=False).st_size
         return total
-
-    def _data(self, uuid: str) -> Path:
-        return self._checkpoints / uuid / "data.duckdb"
-
-
-def _copy(source: Path, target: Path) -> tuple[int, str]:
-    """Copy a file down to the disk; return its size and checksum."""
-    digest = hashlib.sha256()
-    size = 0
-    with source.open("rb") as reader, target.open("wb") as writer:
-        while piece := reader.read(PIECE):
-            digest.update(piece)
-            writer.write(piece)
-            size += len(piece)
-        writer.flush()
-        os.fsync(writer.fileno())
-    return size, digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

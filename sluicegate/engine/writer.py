@@ -27,6 +27,8 @@ from sluicegate.engine.waterlines import Waterlines
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sluicegate.engine.opening import Migration
+
 STEPS = "~steps"
 """Our own table of one row: steps taken and records processed. No program can name it."""
 BEGUN = "~begun"
@@ -79,9 +81,11 @@ class Writer:
         self.begun = 0
         self.is_open = True
 
-    def prepare(self, plan: Plan, clock: Clock) -> None:
+    def prepare(self, plan: Plan, clock: Clock, migration: "Migration | None" = None) -> None:
         """Make what is not there yet; a database that was cut short while it was made is completed."""
         self._run("BEGIN")
+        if migration is not None:
+            migration.apply(self._connection)
         if plan.reads_now:
             self._begin_time(clock)
         self._upkeep.prepare(plan)

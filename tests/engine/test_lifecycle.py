@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from sluicegate.engine.storage import HEADERS
+from sluicegate.engine.checkpoints.manifest import HEAD
 from tests.engine.conftest import ROOT, Deploy, Engine
 
 PROGRAM = """
@@ -211,11 +211,11 @@ def test_a_damaged_checkpoint_is_not_started_from(deploy: Deploy) -> None:
     engine.stop()
     engine.redeploy()
     assert engine.storage is not None
-    (data,) = engine.storage.glob("checkpoints/*/data.duckdb")
-    data.write_bytes(data.read_bytes()[:-1] + b"?")
+    [segment] = engine.storage.glob("checkpoints/segments/*")
+    segment.write_bytes(segment.read_bytes()[:-1] + b"?")
     answer = engine.start().http.get("/status")
     assert answer.status_code == 500
-    assert "checksum" in answer.json()["message"]
+    assert "is not what was written" in answer.json()["message"]
 
 
 @pytest.mark.parametrize("size", [0, 100, 4096, 8192])
@@ -235,7 +235,7 @@ def test_a_new_database_is_no_smaller_than_its_headers(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     assert engine.storage is not None
     [file] = (engine.storage / "live").glob("*.duckdb")
-    assert file.stat().st_size >= HEADERS
+    assert file.stat().st_size >= HEAD
 
 
 def test_standby_is_refused(deploy: Deploy) -> None:

@@ -1,0 +1,171 @@
+"""Opening: from the start of a process until there is a database to take steps on.
+
+    heed the past ─► fetch ─► choose ─► compare ─► restore ─► open, migrate
+                       │                   │                      │
+            remote, standby        bootstrap: diff,        bootstrap: what
+                                   approval                changed is made anew
+
+Each is a step of `Opening.run`, in this order; those that wait are coroutines, those that work are in
+threads. A step that cannot go on raises, and that becomes the state of the pipeline. Between steps, and
+wherever one waits (`Situation.moved`), an opening ends when the process is told to.
+
+**Seams.** `fetch` and `decide` are the two functions that `Opening` is given:
+
+* `fetch(situation)` is called once the folder is ours, and may bring checkpoints into `situation.store`,
+  wait there as a standby (`situation.status`, `situation.moved()`), and leave one put together in
+  `situation.ahead`.
+* `decide(situation, stored)` is called where there is a state to begin from, with the program that it is of.
+  It returns how to migrate it, None where nothing is to be done; it raises where it may not be; it may wait.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sluicegate.engine import origin
+from sluicegate.engine.checkpoints.manifest import Manifest
+from sluicegate.engine.errors import EngineError
+from sluicegate.engine.plan import Plan
+from sluicegate.engine.situation import Situation
+from sluicegate.engine.storage import Storage
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from sluicegate.engine.database import Database
+
+ALLOWED_AT_START = {
+    # What was desired when an earlier deployment ended: what this one may begin with.
+    "Suspended": {"Running", "Paused"},
+    "Running": {"Running", "Paused"},
+    "Paused": {"Running", "Paused"},
+    "Standby": {"Standby", "Running", "Paused"},
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The program that a stored state is of."""
+
+    digest: str
+    program_version: int
+    plan: Mapping[str, Any] | None
+    """As JSON; None where an earlier release has stored it."""
+
+
+class Migration(Protocol):
+    """How a database of one program becomes one of another."""
+
+    def apply(self, connection: "DuckDBPyConnection") -> None:
+        """Change it, within the transaction that then makes what is not there yet."""
+
+
+Fetch = Callable[[Situation], Awaitable[None]]
+Decide = Callable[[Situation, Stored], Awaitable[Migration | None]]
+
+
+async def fetch_nothing(situation: Situation) -> None:
+    """Begin from what is here."""
+    if situation.desired == "Standby":
+        raise EngineError(500, "InvalidStandby", "this release has no standby; start running or paused")
+
+
+async def refuse_changes(situation: Situation, stored: Stored) -> Migration | None:
+    """Begin with the very program that the state is of."""
+    if stored.digest != situation.plan.digest():
+        raise origin.changed()
+    return None
+
+
+class Opening:
+    """The opening of one deployment."""
+
+    def __init__(
+        self, situation: Situation, fetch: Fetch = fetch_nothing, decide: Decide = refuse_changes
+    ) -> None:
+        self._situation = situation
+        self._fetch = fetch
+        self._decide = decide
+
+    async def run(self) -> "Database | None":
+        """Return the database, open; None where this deployment had been suspended already."""
+        situation = self._situation
+        await asyncio.to_thread(self._heed_the_past)
+        await self._fetch(situation)
+        situation.check_going_on()
+        situation.remember()
+        if situation.desired == "Suspended" and self._ended_suspended():
+            return None
+        manifest = await asyncio.to_thread(self._choose)
+        migration = None
+        if manifest is not None:
+            stored = Stored(manifest.plan_digest, manifest.program_version, manifest.plan)
+            migration = await self._decide(situation, stored)
+        situation.check_going_on()
+        return await asyncio.to_thread(self._open, manifest, migration)
+
+    def _heed_the_past(self) -> None:
+        """Take the folder, and apply the start-up rule: the same deployment goes on as it was."""
+        situation, deployment = self._situation, self._situation.deployment
+        situation.plan = Plan.from_json(deployment.config.plan)
+        if deployment.config.storage_config is None:
+            return
+        storage = Storage(Path(deployment.config.storage_config["path"]))
+        past = storage.read_status()
+        if past is not None:
+            before = past["desired_status"]
+            if past["deployment_id"] == deployment.deployment_id:
+                situation.desired = before
+            elif situation.desired not in ALLOWED_AT_START.get(before, set()):
+                message = f"a pipeline that was {before} cannot start as {situation.desired}"
+                raise EngineError(500, "InvalidStartupTransition", message, [before, situation.desired])
+            situation.live_of = origin.maker_of_live(
+                storage,
+                past,
+                deployment_id=deployment.deployment_id,
+                config=deployment.config,
+                digest=situation.plan.digest(),
+            )
+        situation.storage = storage  # from here on the status is written, and is this deployment's
+        situation.list_checkpoints()
+
+    def _ended_suspended(self) -> bool:
+        """Tell whether this deployment had finished suspending: its live database is gone."""
+        situation = self._situation
+        return situation.storage is not None and not situation.storage.live(situation.live_of).exists()
+
+    def _choose(self) -> Manifest | None:
+        """Return the checkpoint to begin from; None where there is a live database, or nothing at all."""
+        situation = self._situation
+        if situation.storage is None:
+            return None
+        situation.storage.drop_other_live(situation.live_of)
+        situation.storage.drop_unmade(situation.live_of)
+        if situation.storage.live(situation.live_of).exists():
+            return None
+        return origin.newest(situation.storage.store.listing())
+
+    def _open(self, manifest: Manifest | None, migration: Migration | None) -> "Database":
+        from sluicegate.engine.database import Database
+
+        situation = self._situation
+        live = temp = None
+        if situation.storage is not None:
+            live, temp = situation.storage.live(situation.live_of), situation.storage.temp
+            if manifest is not None:
+                self._restore(situation.storage, manifest)
+        database = Database.open(live, temp, situation.deployment.config.runtime_config)
+        database.prepare(situation.plan, situation.clock, migration)
+        return database
+
+    def _restore(self, storage: Storage, manifest: Manifest) -> None:
+        """Put the database together where the live one is; it appears there whole or not at all."""
+        ahead = self._situation.ahead
+        if ahead is not None and ahead[0] == manifest.uuid:
+            fresh = ahead[1]
+        else:
+            fresh = storage.restoring
+            storage.store.assemble(manifest, fresh)
+        fresh.replace(storage.live(self._situation.live_of))
