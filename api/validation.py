@@ -78,12 +78,13 @@ class Undecided(BaseModel):
 )
 async def validate_program(program: Program, tenant: Tenant, backend: Behind) -> Response:
     """Tell whether a program would compile."""
-    _check_version(program.runtime_version)
+    check_version(program.runtime_version)
     outcome = await backend.validator.validate(tenant, program.program_code)
     return JSONResponse(_answer(outcome, ir=program.ir))
 
 
-def _check_version(version: str | None) -> None:
+def check_version(version: str | None) -> None:
+    """Refuse a runtime version that is not here. Raises InvalidRuntimeVersion."""
     if version is None:
         return
     if not config.is_runtime_version(version):

@@ -191,6 +191,24 @@ class ProgramInfoMissesDataflow(Refusal):
     keys = ("pipeline_name",)
 
 
+class InvalidNewProgramSql(Refusal):
+    """The new program does not compile: {error}"""
+
+    keys = ("error",)
+
+
+class BootstrapNotAllowed(Refusal):
+    """The change of the program is not allowed: {error}"""
+
+    keys = ("error",)
+
+
+class NewProgramCompilationFailed(Refusal):
+    """The new program cannot be compiled: {error}"""
+
+    keys = ("error",)
+
+
 class UnknownPipelineMonitorEvent(Refusal):
     """The pipeline has no event with the id {event_id}; the newest are kept."""
 

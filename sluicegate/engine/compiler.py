@@ -56,7 +56,10 @@ def compile_program(request: CompileRequest) -> CompileResponse:
     inputs, outputs = compiler.connectors["TABLE"], compiler.connectors["VIEW"]
     connected: dict[str, Any] = {"input_connectors": inputs, "output_connectors": outputs}
     info = {"schema": compiler.schema, "udf_stubs": "", **connected}
-    plan = Plan(tuple(compiler.tables), tuple(compiler.views), tuple(compiler.indexes), **connected)
+    late = _late(compiler.schema["outputs"])
+    plan = Plan(
+        tuple(compiler.tables), tuple(compiler.views), tuple(compiler.indexes), **connected, late_views=late
+    )
     info["dataflow"] = dataflow.graph(plan, compiler.spans, compiler.source)
     return CompileResponse(sql, {"exit_code": 0, "stdout": "", "stderr": ""}, info, plan.to_json())
 
@@ -333,6 +336,10 @@ class Compiler:
     def _end(self) -> Span:
         last = max(len(self.source.text) - 1, 0)
         return self.source.span(last, last)
+
+
+def _late(views: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(view["name"] for view in views if any(field["lateness"] for field in view["fields"]))
 
 
 def _has_connectors(statement: Statement) -> bool:

@@ -7,10 +7,10 @@ what the view scans and what it asks. Our own keys in a node are `sql`, of a vie
 `reads_now`, and of a table `lateness`, the columns that have a waterline.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sluicegate.engine.bootstrap.identity import identities, reads
 from sluicegate.engine.dialect import Source, Span
 from sluicegate.engine.plan import Plan, Table, View
 
@@ -18,6 +18,7 @@ from sluicegate.engine.plan import Plan, Table, View
 def graph(plan: Plan, spans: Mapping[str, Span], source: Source) -> dict[str, Any]:
     """Return the graph of a plan; the spans are those of its relations in the program, by physical name."""
     texts = {physical: source.within(span) for physical, span in spans.items()}
+    marks = identities(plan)
     mir: dict[str, Any] = {}
     nodes: dict[str, str] = {}
     for relation in plan.relations:
@@ -25,23 +26,15 @@ def graph(plan: Plan, spans: Mapping[str, Span], source: Source) -> dict[str, An
         node = f"s{len(mir)}"
         nodes[physical] = node
         found = _node(relation, [nodes[read] for read in reads(relation)])
-        parents = [mir[parent["node"]]["persistent_id"] for parent in found["inputs"]]
         place = _position(spans[physical])
         mir[node] = {
             **found,
-            "persistent_id": _mark(relation.ddl, parents),
+            "persistent_id": marks[physical],
             "positions": [place],
             "sql": texts[physical],
         }
     names = {relation.physical: relation.name for relation in plan.relations}
     return {"calcite_plan": {view.name: _rels(view, names, texts) for view in plan.views}, "mir": mir}
-
-
-def reads(relation: Table | View) -> Sequence[str]:
-    """Return the physical names of what a relation reads."""
-    if isinstance(relation, Table) or relation.maintenance is None:
-        return ()
-    return relation.maintenance.reads
 
 
 def _node(relation: Table | View, inputs: Sequence[str]) -> dict[str, Any]:
@@ -83,10 +76,6 @@ def _rels(view: View, names: Mapping[str, str], texts: Mapping[str, str]) -> dic
         "sql": texts[view.physical],
     }
     return {"rels": [*scans, query]}
-
-
-def _mark(definition: str, parents: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join([definition, *parents]).encode()).hexdigest()
 
 
 def _position(span: Span) -> dict[str, int]:

@@ -94,9 +94,13 @@ def statements(text: str) -> Iterator[Statement]:
 
 
 def parse(statement: Statement, text: str) -> exp.Expr:
-    """Parse one statement into DuckDB's words; raises sqlglot's ParseError."""
+    """Parse one statement into DuckDB's words, without comments; raises sqlglot's ParseError."""
     tree = Dialect().parser().parse(syntax.tokens(statement.tokens), text)[0]
-    return syntax.rewrite(tree) if tree is not None else exp.Command(this="")
+    if tree is None:
+        return exp.Command(this="")
+    for node in tree.walk():
+        node.comments = None
+    return syntax.rewrite(tree)
 
 
 def _statement(tokens: list[Token]) -> Statement:

@@ -163,6 +163,8 @@ class Plan:
     input_connectors: Mapping[str, Any] = field(default_factory=dict)
     """Endpoint objects by their names, as `program_info` has them (contract §9.1)."""
     output_connectors: Mapping[str, Any] = field(default_factory=dict)
+    late_views: tuple[str, ...] = ()
+    """Names of the views that a LATENESS statement is about; it drops nothing."""
 
     @property
     def relations(self) -> tuple[Relation, ...]:
@@ -191,7 +193,9 @@ class Plan:
             Index(**{**index, "columns": tuple(index["columns"])}) for index in raw.get("indexes", ())
         )
         connected = {key: raw.get(key, {}) for key in ("input_connectors", "output_connectors")}
-        return cls(tuple(map(_table, raw["tables"])), tuple(map(_view, raw["views"])), indexes, **connected)
+        late = tuple(raw.get("late_views", ()))
+        tables, views = tuple(map(_table, raw["tables"])), tuple(map(_view, raw["views"]))
+        return cls(tables, views, indexes, **connected, late_views=late)
 
     def digest(self) -> str:
         """Return what identifies the stored relations, to compare with a checkpoint's."""

@@ -26,7 +26,6 @@ LATER = {
     ("GET", f"{_P}/checkpoints/remote"),
     ("POST", f"{_P}/checkpoint"),
     ("POST", f"{_P}/checkpoint/sync"),
-    ("POST", f"{_P}/diff"),
 }
 """Routes of the contract that the application does not have yet; their roles are settled all the same."""
 
