@@ -15,6 +15,7 @@ import sluicegate
 from api import (
     bulk,
     bundles,
+    checkpoints,
     cluster,
     codec,
     connectors,
@@ -75,7 +76,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     )
     app.add_api_route("/", _welcome, include_in_schema=False)
     lifecycle = (pipelines, verbs, bulk, keeping, events, watch, logs)
-    data = (data_plane, conversation, connectors, observation, bundles, maintenance)
+    data = (data_plane, conversation, connectors, observation, bundles, checkpoints, maintenance)
     around = (cluster, validation, diffs, metrics, codec, platform)
     for module in (*lifecycle, *data, keys, members, trusts, tenants, *around):
         app.include_router(module.router)

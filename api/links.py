@@ -36,6 +36,8 @@ _MADE_SCHEDULE = {**_SAME, "schedule_name": "$request.path.schedule_name"}
 _LISTED_EVENT = {**_SAME, "event_id": "$response.body#/0/event_id"}
 _PROCESS = (
     *(f"POST {_ONE}/{verb}" for verb in ("activate", "approve", "rebalance", "start_compaction")),
+    *(f"POST {_ONE}/{what}" for what in ("checkpoint", "checkpoint/sync")),
+    *(f"GET {_ONE}/{what}" for what in ("checkpoint_status", "checkpoint/sync_status", "checkpoints/remote")),
     *(f"GET {_ONE}/{what}" for what in ("stats", "completion_status", "checkpoints", "query")),
     f"POST {_ONE}/ingress/{{table_name}}",
     f"POST {_ONE}/clock/advance",

@@ -1,4 +1,4 @@
-"""Upkeep of a running pipeline, passed on to its process (contract §2.8, §2.10)."""
+"""Upkeep of a running pipeline, passed on to its process (contract §2.10)."""
 
 from typing import Annotated
 
@@ -35,17 +35,6 @@ class Clock(BaseModel):
     now: Timestamp
 
 
-class Checkpoint(BaseModel):
-    """A checkpoint that a pipeline keeps."""
-
-    uuid: str
-    identifier: str | None
-    fingerprint: int
-    size: int | None
-    steps: int | None
-    processed_records: int | None
-
-
 @router.post("/rebalance", response_class=Response, responses=_EMPTY)
 async def rebalance(process: Reached) -> Response:
     """Spread the state of a pipeline evenly over its workers."""
@@ -71,9 +60,3 @@ router.add_api_route(
     responses={**CHOSEN, 413: documented(plain=[413])[413]},
     route_class_override=JsonRoute,
 )
-
-
-@router.get("/checkpoints", response_model=list[Checkpoint], responses=RELAYED)
-async def list_checkpoints(process: Reached) -> Response:
-    """List the checkpoints that a pipeline keeps, the newest first."""
-    return await process.relay("GET", "/checkpoints")

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -55,6 +56,21 @@ PROGRAM_INFO = {"schema": {"inputs": [], "outputs": []}, "dataflow": {"calcite_p
 FILLING = "x" * 65_536
 PROFILE = b'{"views": []}'
 BAD_PROGRAM = "this is not SQL"
+_UUID = "01980000-0000-7000-8000-000000000000"
+CHECKPOINTS: dict[tuple[str, str], Any] = {
+    ("POST", "/checkpoint"): {"checkpoint_sequence_number": 0, "incarnation_uuid": _UUID},
+    ("GET", "/checkpoint_status"): {"success": None, "failure": None},
+    ("POST", "/checkpoint/sync"): {"checkpoint_uuid": _UUID, "incarnation_uuid": _UUID},
+    ("GET", "/checkpoint/sync_status"): {
+        "success": None,
+        "failure": {"uuid": _UUID, "error": "no such bucket"},
+        "periodic": None,
+        "running": [],
+    },
+    ("GET", "/checkpoints"): [],
+    ("GET", "/checkpoints/remote"): [{"uuid": _UUID}],
+}
+"""What a process answers about its checkpoints."""
 
 
 class StubProcess:
@@ -81,7 +97,10 @@ class StubProcess:
             Route("/rebalance", self.nothing, methods=["POST"]),
             Route("/start_compaction", self.nothing, methods=["POST"]),
             Route("/clock/advance", self.clock, methods=["POST"]),
-            Route("/checkpoints", self.checkpoints),
+            *(
+                Route(path, partial(self.of_checkpoints, path), methods=[method])
+                for method, path in CHECKPOINTS
+            ),
             Route("/metrics", self.metrics),
             Route("/logs/{pipeline_id}", self.logs),
             Route("/collected/{pipeline_id}", self.collected),
@@ -159,9 +178,10 @@ class StubProcess:
         """Show a clock that stands where it is told."""
         return JSONResponse({"now_ms": (await request.json())["delta_ms"], "now": "1970-01-01T00:00:00Z"})
 
-    async def checkpoints(self, request: Request) -> Response:
-        """Have none."""
-        return JSONResponse([])
+    async def of_checkpoints(self, path: str, request: Request) -> Response:
+        """Make and push what it is told to, and keep nothing."""
+        self.told.append(f"{request.method} {path} {request.url.query}".strip())
+        return JSONResponse(CHECKPOINTS[request.method, path], 202 if path.endswith("/sync") else 200)
 
     async def metrics(self, request: Request) -> Response:
         """Show a counter, and claim another's."""

@@ -16,6 +16,11 @@ CALLS = [
     ("POST", "start_compaction"),
     ("POST", "clock/advance"),
     ("GET", "checkpoints"),
+    ("GET", "checkpoints/remote"),
+    ("POST", "checkpoint"),
+    ("GET", "checkpoint_status"),
+    ("POST", "checkpoint/sync"),
+    ("GET", "checkpoint/sync_status"),
 ]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 

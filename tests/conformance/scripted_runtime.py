@@ -31,11 +31,17 @@ from urllib.parse import parse_qs, urlsplit
 UNREADY = ("Initializing", "Standby", "AwaitingApproval")
 LIFECYCLE = ("/start", "/pause", "/activate", "/approve", "/suspend", "/status")
 
+UUID = "01980000-0000-7000-8000-000000000000"
 ENDPOINT: dict[str, Any] = {"endpoint_name": "t.c", "config": {}, "metrics": {}, "fatal_error": None}
 SHAPES: dict[str, Any] = {
     "/stats": {"global_metrics": {}},
     "/completion_status": {"status": "complete", "step": 1},
+    "/checkpoint": {"checkpoint_sequence_number": 0, "incarnation_uuid": UUID},
+    "/checkpoint_status": {"success": None, "failure": None},
+    "/checkpoint/sync": {"checkpoint_uuid": UUID, "incarnation_uuid": UUID},
+    "/checkpoint/sync_status": {"success": None, "failure": None, "periodic": None, "running": []},
     "/checkpoints": [],
+    "/checkpoints/remote": [],
     "/metrics": [],
     "/time_series": {"now": 0, "samples": []},
     "/start_transaction": {"transaction_id": 1},
@@ -130,7 +136,7 @@ class Process:
         if (method, path) == ("POST", "/samply_profile"):
             return 202, None
         ending = next((shape for end, shape in ENDINGS.items() if path.endswith(end)), None)
-        return 200, SHAPES.get(path, ending)
+        return 202 if path == "/checkpoint/sync" else 200, SHAPES.get(path, ending)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -50,6 +50,20 @@ NOT_DRIVEN = {
     "error_code": "InvalidParam",
     "details": {"error": "now_http_driven is not set"},
 }
+ANOTHER = {
+    "message": "It is another process.",
+    "error_code": "IncarnationUuidMismatch",
+    "details": {
+        "requested": "01980000-0000-7000-8000-000000000000",
+        "expected": "01980000-0000-7000-8000-000000000001",
+    },
+}
+NO_CHECKPOINT = {"message": "There is no checkpoint yet.", "error_code": "400", "details": {}}
+NO_SYNC_SET = {
+    "message": "Nothing is synchronised.",
+    "error_code": "CheckpointFetchError",
+    "details": {"error": "no sync"},
+}
 BUSY = {"message": "The lock is taken.", "error_code": "LockTaken", "details": None}
 
 Step = Callable[[Plane, str], Awaitable[None]]
@@ -218,6 +232,12 @@ STATES: dict[str, Recipe] = {
     "Process terminating": _saying(410, "Terminating"),
     "Process failed to initialise": _saying(500, "InitializationError", {"error": "inner"}),
     "Circuit died": _running({"replies": {"/stats": [500, FAILED]}}),
+    "Another incarnation": _running(
+        {"replies": {"/checkpoint_status": [400, ANOTHER], "/checkpoint/sync_status": [400, ANOTHER]}}
+    ),
+    "Nothing to push": _running(
+        {"replies": {"/checkpoint/sync": [400, NO_CHECKPOINT], "/checkpoints/remote": [500, NO_SYNC_SET]}}
+    ),
     "Driven clock": _running({"replies": {"/clock/advance": [200, NOW]}}),
     "Own clock": _running({"replies": {"/clock/advance": [400, NOT_DRIVEN]}}),
     # Deployed, while effects are held

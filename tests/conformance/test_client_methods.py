@@ -17,6 +17,7 @@ import pytest
 from feldera import FelderaClient, Pipeline, PipelineBuilder
 from feldera.enums import (
     BootstrapPolicy,
+    CheckpointStatus,
     DeploymentDesiredStatus,
     DeploymentResourcesDesiredStatus,
     DeploymentResourcesStatus,
@@ -403,6 +404,42 @@ def test_checkpoints_scripted(house: Plane, run: Pipeline) -> None:
     house.script(run.name, {"replies": {"/checkpoints": [200, [CHECKPOINT]]}})
     [checkpoint] = run.checkpoints()
     assert str(checkpoint.uuid) == CHECKPOINT["uuid"]
+
+
+def test_checkpoint_scripted(house: Plane, run: Pipeline) -> None:
+    done = {"success": 0, "failure": None}
+    begun = {"checkpoint_sequence_number": 0, "incarnation_uuid": CHECKPOINT["uuid"]}
+    house.script(run.name, {"replies": {"/checkpoint": [200, begun], "/checkpoint_status": [200, done]}})
+    assert run.checkpoint(wait=True, timeout_s=30) == 0
+    assert run.checkpoint_status(0) is CheckpointStatus.Success
+    assert f"GET /checkpoint_status?incarnation_uuid={CHECKPOINT['uuid']}" in house.told(run.name)
+    failed = {
+        "success": None,
+        "failure": {"sequence_number": 0, "error": "the disk is full", "failed_at": "2025-01-01T00:00:00Z"},
+    }
+    house.script(run.name, {"replies": {"/checkpoint": [200, begun], "/checkpoint_status": [200, failed]}})
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        run.checkpoint(wait=True, timeout_s=30)
+
+
+def test_sync_checkpoint_scripted(house: Plane, run: Pipeline) -> None:
+    uuid = CHECKPOINT["uuid"]
+    begun = {"checkpoint_uuid": uuid, "incarnation_uuid": uuid}
+    done = {"success": uuid, "failure": None, "periodic": None, "running": []}
+    replies = {
+        "/checkpoint/sync": [202, begun],
+        "/checkpoint/sync_status": [200, done],
+        "/checkpoints/remote": [200, [{"uuid": uuid}]],
+    }
+    house.script(run.name, {"replies": replies})
+    assert run.sync_checkpoint(wait=True, timeout_s=30) == uuid
+    assert str(run.last_successful_checkpoint_sync()) == uuid
+    assert run.remote_checkpoints() == [{"uuid": uuid}]
+    none_yet = {"message": "There is no checkpoint yet.", "error_code": "400", "details": {}}
+    house.script(run.name, {"replies": {"/checkpoint/sync": [400, none_yet]}})
+    with pytest.raises(FelderaAPIError) as refusal:
+        run.sync_checkpoint()
+    assert (code(refusal), refusal.value.status_code) == ("400", 400)
 
 
 def test_connectors_scripted(house: Plane, run: Pipeline, client: FelderaClient) -> None:

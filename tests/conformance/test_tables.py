@@ -27,6 +27,7 @@ CASES = rows.cases(
     "lifecycle-stop",
     "lifecycle-steering",
     "lifecycle-activation",
+    "lifecycle-checkpoints",
     "lifecycle-other",
 )
 ROWS = {
@@ -39,6 +40,7 @@ ROWS = {
     "2.5": 7,
     "2.6": 3,
     "2.7": 3,
+    "2.8": 6,
     "2.10": 5,
     "3.1": 11,
     "3.2": 6,
