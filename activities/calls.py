@@ -6,21 +6,21 @@ by then; what fails is turned into such a change by `failed`.
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
 
-from activities import beat, deploy
+from activities import beat, deploy, standing
 from activities import watch as watching
 from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.schedules import Schedules
 from activities.watch import Watches
 from sluicegate import errors, temporal
-from sluicegate.lifecycle import effects, limits, refusals, restarts, schedules, transitions
+from sluicegate.lifecycle import effects, limits, promotion, refusals, restarts, schedules, transitions
 from sluicegate.lifecycle.effects import Addressed, Deployment, Observation, ProgramText
 from sluicegate.lifecycle.reconcile import Action, Effect
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
@@ -31,6 +31,8 @@ UNANSWERED_AFTER = timedelta(seconds=30)
 ONCE = RetryPolicy(maximum_attempts=1)
 """Retries are decided by the rules, which show them."""
 DAYS = timedelta(days=3650)
+UNANSWERED = "unanswered"
+"""The kind of a failure because nobody has taken an effect."""
 LATE = "late"
 """The kind of a failure by a heartbeat that did not come in time."""
 
@@ -224,7 +226,8 @@ def _address(p: Pipeline) -> Addressed:
 
 
 def _deployment(p: Pipeline) -> Deployment:
-    bootstrap = p.approved or p.bootstrap or Bootstrap()
+    said = p.bootstrap or Bootstrap()
+    bootstrap = p.approved or said
     if p.deployment_id is None or p.deployment_initial is None or p.plan is None or p.deadline is None:
         raise ApplicationError("a pipeline that is provisioned lacks its deployment, which cannot be")
     return Deployment(
@@ -238,6 +241,7 @@ def _deployment(p: Pipeline) -> Deployment:
         bootstrap_policy=bootstrap.policy,
         silent_bootstrap=bootstrap.silent,
         concurrent_bootstrap=bootstrap.concurrent,
+        checkpoint=said.checkpoint,
         runtime_config=p.runtime_config,
         plan=p.plan,
         deadline=p.deadline,
@@ -252,11 +256,24 @@ _HOPELESS: dict[str, type[errors.Refusal]] = {
 """What a start ends with that cannot succeed."""
 
 
+_NOT_HEARD: dict[Effect, Callable[[Pipeline, str, datetime], Pipeline]] = {
+    Effect.GUARD: promotion.not_told,
+    Effect.PROMOTE: lambda p, reason, at: promotion.handed_over(p),
+}
+"""What becomes of who told another pipeline something that is not there."""
+
+
 def failed(p: Pipeline, action: Action, error: Exception) -> Records:
     """Say what the record becomes when an effect has failed."""
-    now = workflow.now()
     kind, reason = _explain(error)
-    late = kind == LATE
+    if not_heard := _NOT_HEARD.get(action.effect):
+        return (not_heard(p, reason, workflow.now()),)
+    records = _failed(p, action, kind, reason)
+    return tuple(map(promotion.barred, records)) if kind == UNANSWERED else records
+
+
+def _failed(p: Pipeline, action: Action, kind: str, reason: str) -> Records:
+    now, late = workflow.now(), kind == LATE
     match action.effect, kind:
         case Effect.COMPILE, _:
             return transitions.compile_failed(p, reason, now, late=late)
@@ -270,7 +287,7 @@ def failed(p: Pipeline, action: Action, error: Exception) -> Records:
             return (transitions.steer_refused(p),) if action.argument == p.wanted else ()
         case Effect.APPROVE, deploy.REFUSED:
             return (transitions.approval_told(p, Bootstrap.model_validate_json(action.argument)),)
-        case Effect.WATCH, "unanswered":
+        case Effect.WATCH, _ if kind == UNANSWERED:
             noted = transitions.failed(p, action.effect, reason, now)
             return transitions.unanswered(noted, now) or (noted,)
     return (transitions.failed(p, action.effect, reason, now, late=late),)
@@ -281,7 +298,7 @@ def _explain(error: Exception) -> tuple[str, str]:
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, TimeoutError):
         if cause.type is TimeoutType.SCHEDULE_TO_START:
-            return "unanswered", f"Nobody has taken the task within {UNANSWERED_AFTER.seconds} s."
+            return UNANSWERED, f"Nobody has taken the task within {UNANSWERED_AFTER.seconds} s."
         kind = LATE if cause.type is TimeoutType.HEARTBEAT else "lost"
         return kind, f"The worker that did this was lost ({cause.message})."
     if isinstance(cause, ApplicationError):
@@ -299,4 +316,6 @@ _CALLS: dict[Effect, Callable[[Pipeline], Coroutine[Any, Any, Outcome]]] = {
     Effect.DEPROVISION: _deprovision,
     Effect.CLEAR_STORAGE: _clear_storage,
     Effect.PLACE_SCHEDULES: _place_schedules,
+    Effect.GUARD: standing.guard,
+    Effect.PROMOTE: standing.promote,
 }

@@ -1,4 +1,4 @@
-"""Checkpoints of a running pipeline: its process makes, lists and pushes them, and answers (contract §2.8)."""
+"""Checkpoints of a running pipeline: its process makes, pushes and lists them (contract §2.8)."""
 
 from typing import Any
 

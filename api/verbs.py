@@ -28,8 +28,9 @@ from sluicegate.lifecycle.commands import (
     Start,
     Stop,
 )
+from sluicegate.lifecycle.record import Bootstrap
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial
-from sluicegate.lifecycle.values import rfc3339
+from sluicegate.lifecycle.values import Origin, rfc3339
 
 router = APIRouter(prefix="/v0/pipelines/{pipeline_name}", tags=["Lifecycle"])
 
@@ -53,26 +54,43 @@ def check_flags(*, silent: bool, concurrent: bool) -> None:
         raise refusals.InvalidBootstrapConfig(reason=reason)
 
 
-async def _start(
+async def _options(
     bootstrap_policy: Annotated[
         BootstrapPolicy, Query(description="What to do when a checkpoint was made by another program.")
     ] = BootstrapPolicy.AWAIT_APPROVAL,
     silent_bootstrap: Flag = False,
     concurrent_bootstrap: Flag = False,
+    checkpoint: Annotated[
+        Origin,
+        Query(description="What it begins from: the UUID of a checkpoint, or `none`; else the newest."),
+    ] = None,
+) -> Bootstrap:
+    """Read what a deployment begins from, and how."""
+    return Bootstrap(
+        policy=bootstrap_policy,
+        silent=silent_bootstrap,
+        concurrent=concurrent_bootstrap,
+        checkpoint=checkpoint,
+    )
+
+
+async def _start(
+    options: Annotated[Bootstrap, Depends(_options)],
     dismiss_error: Flag = True,
     initial: Annotated[str, Query(json_schema_extra={"enum": list(_INITIAL)})] = "running",
 ) -> Start:
     """Read the arguments of a start, in the order of contract §2.1, rows 1 to 3."""
-    check_flags(silent=silent_bootstrap, concurrent=concurrent_bootstrap)
+    check_flags(silent=options.silent, concurrent=options.concurrent)
     if initial not in _INITIAL:
         reason = f"initial must be one of {', '.join(_INITIAL)}"
         raise errors.UnsupportedPipelineAction(action=f"/start?initial={initial}", reason=reason)
     return Start(
         initial=_INITIAL[initial],
-        bootstrap_policy=bootstrap_policy,
-        silent_bootstrap=silent_bootstrap,
-        concurrent_bootstrap=concurrent_bootstrap,
+        bootstrap_policy=options.policy,
+        silent_bootstrap=options.silent,
+        concurrent_bootstrap=options.concurrent,
         dismiss_error=dismiss_error,
+        checkpoint=options.checkpoint,
     )
 
 

@@ -61,6 +61,8 @@ class SyncConfig(_Section):
     optimize_download_resources: StrictBool = True
     upload_concurrency: U8 | None = None
     flags: list[StrictStr] | None = None
+    promote_on_failure: Annotated[StrictStr | None, Field(exclude_if=lambda name: name is None)] = None
+    """Ours: the pipeline that a standby takes over from by itself. Not there where it is not set."""
 
 
 class FileBackendConfig(_Section):
@@ -240,6 +242,13 @@ def allows_standby(config: dict[str, Any]) -> bool:
     """Whether a pipeline with this runtime configuration may start in standby (contract §2.1 row 11)."""
     backend = (config["storage"] or {}).get("backend", {})
     return backend.get("name") == "file" and backend["config"].get("sync") is not None
+
+
+def promoted_for(config: dict[str, Any]) -> str | None:
+    """Name the pipeline that one with this configuration takes over from where that is lost."""
+    backend = (config["storage"] or {}).get("backend", {})
+    sync = (backend.get("config") or {}).get("sync") or {}
+    return sync.get("promote_on_failure") or None
 
 
 def _validated(model: type[BaseModel], raw: Any, problem: type[Refusal]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ into that very task makes the server throw it away and the worker replay all of 
 QUIET = timedelta(milliseconds=200)
 """Without a message for so long, none is likely to come into the last task of a history."""
 PAGE_EVENTS = 10
+PROMOTION = "a standby takes over by itself"
+"""Named in histories: a release that does not know these signals has passed over them."""
 ANSWERS_FIRST = "a delete is answered before the workflow closes"
 
 
@@ -229,6 +231,18 @@ class PipelineWorkflow:
     def scheduled(self, given: Any) -> None:
         """See `commands.Scheduled`."""
         self._obey("scheduled", given)
+
+    @workflow.signal(description="A standby waits to take over; sent by its workflow.")
+    def guard(self, given: Any) -> None:
+        """See `promotion`."""
+        if workflow.patched(PROMOTION):
+            self._obey("guard", given)
+
+    @workflow.signal(description="The primary is lost; sent by its workflow.")
+    def promote(self, given: Any) -> None:
+        """See `promotion`."""
+        if workflow.patched(PROMOTION):
+            self._obey("promote", given)
 
     def _obey(self, verb_name: str, given: list[Any]) -> None:
         """Decide a verb and write its receipt. Total: nothing that arrives can raise in here."""

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 from sluicegate import config, errors
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import limits, refusals, restarts, schedules
+from sluicegate.lifecycle import limits, promotion, refusals, restarts, schedules
 from sluicegate.lifecycle.commands import (
     Activate,
     Approve,
     Clear,
     DismissError,
+    Guard,
     Pause,
+    Promote,
     Resume,
     Scheduled,
     Start,
@@ -61,21 +63,28 @@ def _scheduled(p: Pipeline, verb: Scheduled, at: datetime) -> Admitted:
 
 
 def _start(p: Pipeline, verb: Start, at: datetime) -> Admitted:
-    triple = Bootstrap(
-        policy=verb.bootstrap_policy, silent=verb.silent_bootstrap, concurrent=verb.concurrent_bootstrap
+    options = Bootstrap(
+        policy=verb.bootstrap_policy,
+        silent=verb.silent_bootstrap,
+        concurrent=verb.concurrent_bootstrap,
+        checkpoint=verb.checkpoint,
     )
-    _may_start(p, verb, triple)
-    started = p.with_desired(
-        ResourcesDesired.PROVISIONED, at, deployment_initial=verb.initial, bootstrap=triple
+    _may_start(p, verb, options)
+    started = promotion.afresh(p).with_desired(
+        ResourcesDesired.PROVISIONED, at, deployment_initial=verb.initial, bootstrap=options
     )
     if verb.dismiss_error:
         started = started.but(deployment_error=None)
     return Admitted(started, "Pipeline is starting")
 
 
-def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
+def _may_start(p: Pipeline, verb: Start, options: Bootstrap) -> None:
     """Rows 2 and 5 to 11 of contract §2.1, in their order."""
-    _check_bootstrap(triple)
+    _check_bootstrap(options)
+    standby = verb.initial is Initial.STANDBY
+    if standby and options.checkpoint is not None:
+        reason = "a standby takes the newest checkpoint of its primary, so none can be chosen"
+        raise refusals.InvalidBootstrapConfig(reason=reason)
     if not p.start_wanted and p.resources_status is not ResourcesStatus.STOPPED:
         raise refusals.IllegalPipelineAction(
             status=p.resources_status.value,
@@ -84,13 +93,12 @@ def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
             hint="Cannot restart the pipeline while it is stopping; wait until it is stopped.",
         )
     initial, bootstrap = p.deployment_initial, p.bootstrap
-    standby = verb.initial is Initial.STANDBY
     rows: tuple[tuple[bool, type[Refusal]], ...] = (
         (p.deployment_error is not None and not verb.dismiss_error, refusals.CannotStartWithUndismissedError),
         (p.storage_status is StorageStatus.CLEARING, refusals.CannotStartWhileClearingStorage),
         (p.program_status.failed, refusals.CannotStartWithCompilationError),
         (initial not in (None, verb.initial), refusals.InitialImmutableUnlessStopped),
-        (bootstrap not in (None, triple), refusals.BootstrapPolicyImmutableUnlessStopped),
+        (bootstrap not in (None, options), refusals.BootstrapPolicyImmutableUnlessStopped),
         (standby and not config.allows_standby(p.runtime_config), refusals.InitialStandbyNotAllowed),
     )
     for forbidden, refusal in rows:
@@ -98,8 +106,8 @@ def _may_start(p: Pipeline, verb: Start, triple: Bootstrap) -> None:
             raise refusal
 
 
-def _check_bootstrap(triple: Bootstrap) -> None:
-    if triple.silent and triple.concurrent:
+def _check_bootstrap(options: Bootstrap) -> None:
+    if options.silent and options.concurrent:
         reason = "silent_bootstrap and concurrent_bootstrap are mutually exclusive"
         raise refusals.InvalidBootstrapConfig(reason=reason)
 
@@ -174,6 +182,14 @@ def _steer(p: Pipeline, target: RuntimeDesired, action: str, *, standby: bool = 
     return Admitted(wished, answer, event=False)
 
 
+def _guard(p: Pipeline, verb: Guard, at: datetime) -> Admitted:
+    return Admitted(promotion.guarded(p, verb), f"Knows that {verb.name} stands by", event=False)
+
+
+def _promote(p: Pipeline, verb: Promote, at: datetime) -> Admitted:
+    return Admitted(promotion.taking_over(p, verb), f"Takes over from {verb.primary}")
+
+
 def _clear(p: Pipeline, verb: Clear, at: datetime) -> Admitted:
     answer = "Pipeline storage is being cleared"
     if p.storage_status is StorageStatus.CLEARED:
@@ -209,4 +225,6 @@ _RULES: dict[type[Verb], Callable[[Pipeline, Any, datetime], Admitted]] = {
     Clear: _clear,
     DismissError: _dismiss_error,
     Scheduled: _scheduled,
+    Guard: _guard,
+    Promote: _promote,
 }

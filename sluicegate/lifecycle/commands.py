@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from sluicegate.lifecycle import ids
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial
-from sluicegate.lifecycle.values import Time, Value
+from sluicegate.lifecycle.values import Origin, Time, Value
 
 MAX_ID = 64
 MAX_ACTOR = 200
@@ -33,6 +33,7 @@ class Start(Arguments):
     silent_bootstrap: StrictBool = False
     concurrent_bootstrap: StrictBool = False
     dismiss_error: StrictBool = True
+    checkpoint: Origin = None
 
 
 class Stop(Arguments):
@@ -79,7 +80,21 @@ class Scheduled(Arguments):
     due_at: Time = datetime.min.replace(tzinfo=UTC)
 
 
-Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError | Scheduled
+class Guard(Arguments):
+    """Remember who takes over where this pipeline is lost (see `promotion`)."""
+
+    name: str = ""
+    standby_id: str = ""
+
+
+class Promote(Arguments):
+    """Take over from a primary that is lost (see `promotion`)."""
+
+    primary: str = ""
+    reason: str = ""
+
+
+Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError | Scheduled | Guard | Promote
 
 VERBS: dict[str, type[Verb]] = {
     "start": Start,
@@ -91,6 +106,8 @@ VERBS: dict[str, type[Verb]] = {
     "clear": Clear,
     "dismiss_error": DismissError,
     "scheduled": Scheduled,
+    "guard": Guard,
+    "promote": Promote,
 }
 
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from sluicegate.lifecycle.policies import Schedule
 from sluicegate.lifecycle.status import BootstrapPolicy, Initial, RuntimeDesired, RuntimeStatus
-from sluicegate.lifecycle.values import Packed, Time, Value
+from sluicegate.lifecycle.values import Origin, Packed, Time, Value
 
 
 class Failure(Value):
@@ -62,6 +62,7 @@ class Deployment(Addressed):
     bootstrap_policy: BootstrapPolicy = BootstrapPolicy.AWAIT_APPROVAL
     silent_bootstrap: bool = False
     concurrent_bootstrap: bool = False
+    checkpoint: Origin = None
     runtime_config: dict[str, Any]
     plan: Packed
     deadline: Time

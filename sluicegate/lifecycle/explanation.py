@@ -25,6 +25,7 @@ LOOK_EVERY = timedelta(seconds=1)
 _SETTLED = {RuntimeStatus.RUNNING, RuntimeStatus.PAUSED, RuntimeStatus.STANDBY}
 _PROCESS = {
     RuntimeStatus.UNAVAILABLE: "Its process cannot be reached; it may well be running.",
+    RuntimeStatus.STANDBY: "It leaves standby, with the newest that its primary has pushed.",
     RuntimeStatus.COORDINATION: "Its processes find each other.",
     RuntimeStatus.INITIALIZING: "Its process initialises.",
     RuntimeStatus.AWAITING_APPROVAL: "Its checkpoint was made by another program; it waits for /approve.",
@@ -64,13 +65,14 @@ def at_rest(p: Pipeline) -> bool:
     obeyed = p.wanted is None or (
         p.wanted is p.steered and p.runtime_desired in (p.wanted, RuntimeDesired.UNAVAILABLE)
     )
-    told = p.approved == p.approval_told
-    return obeyed and told and not p.program_status.in_progress and _wait(p) is None and _retry(p) is None
+    told = p.approved == p.approval_told and not p.promoted
+    waits = _wait(p) is not None or _retry(p, "guard") is not None
+    return obeyed and told and not p.program_status.in_progress and not waits
 
 
-def _retry(p: Pipeline) -> Retry | None:
-    """What failed last and stands in the way of the status."""
-    aside = {"place_schedules"}
+def _retry(p: Pipeline, *more: str) -> Retry | None:
+    """What failed last and stands in the way of the status, or (`more`) of nothing that is shown."""
+    aside = {"place_schedules", *more}
     if p.resources_status is not ResourcesStatus.STOPPED or not p.start_wanted:
         aside.add("compile")
     if p.runtime_status is not RuntimeStatus.UNAVAILABLE:
@@ -107,7 +109,8 @@ def _early(p: Pipeline) -> _Wait:
 
 def _process(p: Pipeline) -> _Wait | None:
     status = p.runtime_status or RuntimeStatus.UNAVAILABLE
-    if status in _SETTLED:
+    leaves = status is RuntimeStatus.STANDBY and p.told is not RuntimeDesired.STANDBY
+    if status in _SETTLED and not leaves:
         return None
     said = (p.runtime_status_details or {}).get("reason")
     since = p.runtime_status_since or p.resources_status_since

@@ -18,6 +18,10 @@ END_WITHIN = timedelta(seconds=30)
 """Until a process should have ended, or a storage be empty, on a host that answers; past this it is late,
 and tried again and again."""
 
+LOST_AFTER = timedelta(seconds=60)
+"""Until a primary that nobody reaches counts as lost; a worker that is replaced is back before. That its host
+does not answer takes a while to be noticed, which comes before this."""
+
 HANDED_OVER_WITHIN = timedelta(minutes=1)
 """Until a new name that was given nothing is free again; a hand-over takes milliseconds, and some seconds
 where a worker is lost meanwhile."""

@@ -20,7 +20,7 @@ from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
-from sluicegate.lifecycle import limits, refusals, restarts, transitions
+from sluicegate.lifecycle import limits, promotion, refusals, restarts, transitions
 from sluicegate.lifecycle.record import Pipeline
 from sluicegate.lifecycle.status import (
     ProgramStatus,
@@ -44,6 +44,8 @@ class Effect(StrEnum):
     DEPROVISION = "deprovision"
     CLEAR_STORAGE = "clear_storage"
     PLACE_SCHEDULES = "place_schedules"
+    GUARD = "guard"
+    PROMOTE = "promote"
 
 
 _IN_ORDER = {Effect.STEER, Effect.APPROVE, Effect.PLACE_SCHEDULES}
@@ -72,7 +74,7 @@ def actions(p: Pipeline, at: datetime) -> frozenset[Action]:
 
 
 def _wanted(p: Pipeline) -> list[Action]:
-    found = (_compile(p), _on_host(p), _watch(p), _steer(p), _approve(p), _place_schedules(p))
+    found = (_compile(p), _on_host(p), _watch(p), _steer(p), _approve(p), _place_schedules(p), *_standing(p))
     return [action for action in found if action]
 
 
@@ -101,6 +103,15 @@ def _place_schedules(p: Pipeline) -> Action | None:
     if p.schedules_placed == p.schedules_revision:
         return None
     return Action(effect=Effect.PLACE_SCHEDULES, key=p.schedules_revision)
+
+
+def _standing(p: Pipeline) -> tuple[Action | None, ...]:
+    """What is told so that a standby takes over."""
+    primary, successor = promotion.to_be_told(p), promotion.successor(p)
+    return (
+        Action(effect=Effect.GUARD, key=p.generation, argument=primary) if primary else None,
+        Action(effect=Effect.PROMOTE, key=p.generation, argument=successor.name) if successor else None,
+    )
 
 
 def _on_host(p: Pipeline) -> Action | None:
@@ -201,6 +212,10 @@ def _leave_provisioned(p: Pipeline, at: datetime) -> tuple[Pipeline, ...]:
         timeout = {"secs": int(limits.SUSPEND_WITHIN.total_seconds()), "nanos": 0}
         late = transitions.failure(refusals.AutomatonSuspendingComputeTimeout(timeout=timeout))
         return transitions.over(p, late, at)
+    if (lost_at := promotion.lost_at(p)) and at >= lost_at:
+        return transitions.over(p, promotion.out_of_reach(p), at)
+    if promotion.due(p):
+        return (promotion.begun(p),)
     if (healthy_at := restarts.recovers_at(p)) and at >= healthy_at:
         return (restarts.recovered(p),)
     return ()
@@ -211,7 +226,7 @@ def wake_at(p: Pipeline, at: datetime) -> datetime | None:
     times = [retry.not_before for retry in p.retries.values() if retry.not_before > at]
     if p.resources_status is ResourcesStatus.PROVISIONED and p.deadline and p.deadline > at:
         times.append(p.deadline)
-    times += [time for time in restarts.times(p) if time > at]
+    times += [time for time in (*restarts.times(p), promotion.lost_at(p)) if time and time > at]
     return min(times, default=None)
 
 
@@ -226,4 +241,4 @@ def at_rest(p: Pipeline) -> bool:
 
 def settled(p: Pipeline, at: datetime) -> bool:
     """Whether nothing is under way but, at most, a watch: the moment to begin a new history."""
-    return not advance(p, at) and {a.effect for a in _wanted(p)} <= {Effect.WATCH}
+    return not advance(p, at) and {a.effect for a in _wanted(p)} <= {Effect.WATCH, Effect.GUARD}

@@ -18,15 +18,16 @@ from sluicegate.lifecycle.status import (
     RuntimeStatus,
     StorageStatus,
 )
-from sluicegate.lifecycle.values import Packed, Time, Value
+from sluicegate.lifecycle.values import Origin, Packed, Time, Value
 
 
 class Bootstrap(Value):
-    """What to do when a checkpoint was made by another program; one triple per deployment."""
+    """What a deployment begins from, and what to do when that checkpoint was made by another program."""
 
     policy: BootstrapPolicy = BootstrapPolicy.AWAIT_APPROVAL
     silent: bool = False
     concurrent: bool = False
+    checkpoint: Origin = None
 
 
 class Retry(Value):
@@ -66,6 +67,19 @@ class Restarts(Value):
     given_up: bool = False
     """The quarantine begins when the compute is gone."""
     quarantined_since: Time | None = None
+
+
+class Understudy(Value):
+    """A pipeline in standby that takes over where this one is lost (see `promotion`)."""
+
+    name: str
+    pipeline_id: str
+    worked: str = ""
+    """The deployment that has worked; one that never did is not lost."""
+    lost: str = ""
+    """Why the deployment is lost; empty while it is not."""
+    barred: bool = False
+    """Its host does not answer, and will end it before it does anything else."""
 
 
 class Measures(Value):
@@ -166,6 +180,12 @@ class Pipeline(Value):
     told_at: Time | None = None
     """When a start or stop was due that was accepted last."""
     measures: Measures = Measures()
+    understudy: Understudy | None = None
+    """Who takes over from it."""
+    guards: int = 0
+    """The newest generation of which its primary knows that it stands by."""
+    promoted: str = ""
+    """Why it takes over, until its process can be told so."""
     fenced: bool = False
     """Born by a rename that is not finished: no effects until the old name hands over."""
 

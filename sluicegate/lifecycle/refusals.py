@@ -189,6 +189,12 @@ class InvalidTransition(Refusal):
         return f"A pipeline whose desired status is {status} cannot {action}."
 
 
+class NotInStandby(Refusal):
+    """The pipeline does not stand by for '{primary}' (it is {status}), and does not take over."""
+
+    keys = ("primary", "status")
+
+
 # Deployment: ends up in deployment_error
 
 
@@ -213,6 +219,12 @@ class AutomatonSuspendingComputeTimeout(Refusal):
     """The pipeline did not finish its checkpoint in time and was stopped without it."""
 
     keys = ("timeout",)
+
+
+class PrimaryOutOfReach(Refusal):
+    """Nobody reached the pipeline for {seconds} s, so that '{standby}' takes over."""
+
+    keys = ("seconds", "standby")
 
 
 class RunnerProvisionError(Refusal):

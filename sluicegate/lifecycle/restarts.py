@@ -51,6 +51,7 @@ HOPELESS = frozenset(
         "BootstrapNotAllowed",
         "InvalidStandby",
         "InvalidStartupTransition",
+        "PrimaryOutOfReach",
     }
 )
 """Codes of deployment errors that another attempt would meet again, or that may stand for a stop (I4)."""
@@ -136,11 +137,13 @@ def begun(p: Pipeline, at: datetime) -> Pipeline:
     made, restart = p.restarts, p.restarts.next
     if restart is None:
         return p
+    # What was chosen was chosen for that deployment; another one goes on from what it has left.
+    same = restart.version == p.version
     return p.with_desired(
         ResourcesDesired.PROVISIONED,
         at,
         deployment_initial=restart.initial,
-        bootstrap=restart.bootstrap,
+        bootstrap=restart.bootstrap if same else restart.bootstrap.but(checkpoint=None),
         restarts=made.but(total=made.total + 1, next=restart.but(not_before=None)),
         resources_status_details=_explained(p),
     )

@@ -6,7 +6,7 @@ Functions that return several records stand for several writes, each an event of
 from datetime import datetime, timedelta
 
 from sluicegate.errors import Refusal
-from sluicegate.lifecycle import limits, refusals, restarts, schedules
+from sluicegate.lifecycle import limits, promotion, refusals, restarts, schedules
 from sluicegate.lifecycle.effects import (
     CompileOutcome,
     Failure,
@@ -143,7 +143,7 @@ def observed(p: Pipeline, seen: Observation, at: datetime) -> tuple[Pipeline, ..
         return ()
     if seen.fatal is not None:
         return over(p, seen.fatal, at)
-    mirrored = _beyond_standby(p.with_runtime(seen, at))
+    mirrored = promotion.at_work(_beyond_standby(p.with_runtime(seen, at)))
     if _disobeys(mirrored):
         mirrored = mirrored.but(steered=None)
     same = mirrored == p
@@ -256,7 +256,8 @@ def over(p: Pipeline, problem: Failure | None, at: datetime) -> tuple[Pipeline, 
     """End a deployment that the user still wants: the system resets what is desired, then stops."""
     if p.resources_status not in (ResourcesStatus.PROVISIONING, ResourcesStatus.PROVISIONED):
         return ()
-    reset = restarts.after(p, problem).with_desired(ResourcesDesired.STOPPED, at)
+    lost = promotion.losing(p, restarts.after(p, problem), problem)
+    reset = lost.with_desired(ResourcesDesired.STOPPED, at)
     return (reset, stopping(reset, problem, at))
 
 
@@ -273,6 +274,7 @@ def stopping(p: Pipeline, problem: Failure | None, at: datetime) -> Pipeline:
         steered=None,
         approved=None,
         approval_told=None,
+        promoted="",
         deadline=at + limits.END_WITHIN,
         last_try=False,
         resources_status_details=None,

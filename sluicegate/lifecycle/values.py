@@ -5,8 +5,9 @@ import json
 import zlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
+from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
 
 def rfc3339(at: datetime) -> str:
@@ -23,6 +24,18 @@ def _in_utc(at: datetime) -> datetime:
 
 Time = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(rfc3339, return_type=str)]
 """A time in UTC; one that has none is refused, since it could be taken but not written down again."""
+
+
+NO_CHECKPOINT = "none"
+_UUID = "[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
+_Chosen = Annotated[
+    str,
+    Field(pattern=f"^({NO_CHECKPOINT}|{_UUID})$"),
+    AfterValidator(lambda word: word if word == NO_CHECKPOINT else str(UUID(word))),
+]
+Origin = Annotated[_Chosen | None, Field(exclude_if=lambda given: given is None)]
+"""What a start begins from: the UUID of a checkpoint, `none` for nothing, None for the newest whole one. The
+last is not written down, so that all who do not know that there is a choice read what they always have."""
 
 
 class Value(BaseModel):

@@ -51,6 +51,8 @@ def arguments(command: Sequence[str], deployment: Deployment, working: Path, bin
         line.append("--silent-bootstrap")
     if deployment.concurrent_bootstrap:
         line.append("--concurrent-bootstrap")
+    if deployment.checkpoint is not None:
+        line += ["--checkpoint", deployment.checkpoint]
     return line
 
 

@@ -407,7 +407,7 @@ def test_checkpoints_scripted(house: Plane, run: Pipeline) -> None:
 
 
 def test_checkpoint_scripted(house: Plane, run: Pipeline) -> None:
-    done = {"success": 0, "failure": None}
+    done: dict[str, Any] = {"success": 0, "failure": None}
     begun = {"checkpoint_sequence_number": 0, "incarnation_uuid": CHECKPOINT["uuid"]}
     house.script(run.name, {"replies": {"/checkpoint": [200, begun], "/checkpoint_status": [200, done]}})
     assert run.checkpoint(wait=True, timeout_s=30) == 0

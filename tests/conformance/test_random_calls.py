@@ -46,6 +46,7 @@ def _verbs(name: str) -> list[Call]:
         {"initial": "paused"},
         {"initial": "standby"},
         {"bootstrap_policy": "allow"},
+        {"checkpoint": "none"},
         {"dismiss_error": False},
         {"initial": "standby", **flags},
         {"concurrent_bootstrap": True},

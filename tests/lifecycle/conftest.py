@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluicegate import config
-from sluicegate.lifecycle import commands, ids, reconcile, record, refusals, schedules, transitions
+from sluicegate.lifecycle import commands, ids, promotion, reconcile, record, refusals, schedules, transitions
 from sluicegate.lifecycle.edits import Edit
 from sluicegate.lifecycle.effects import CompileOutcome, Host, Observation, Observed, Provisioned, Readopt
 from sluicegate.lifecycle.journal import Cause, Event
@@ -79,6 +79,12 @@ class Process:
         return seen
 
 
+_AROUND: dict[Effect, Callable[[Pipeline, int], Pipeline]] = {
+    Effect.PLACE_SCHEDULES: schedules.placed,
+    Effect.GUARD: promotion.told,
+    Effect.PROMOTE: lambda p, generation: promotion.handed_over(p),
+}
+"""What becomes of effects that no host has."""
 NOBODY = Process(RuntimeDesired.RUNNING, alive=False)
 
 
@@ -173,8 +179,8 @@ class World:
     def succeed(self, action: Action) -> None:
         """Let an effect in flight come out well."""
         del self.in_flight[action]
-        if action.effect is Effect.PLACE_SCHEDULES:
-            self._note("system", [schedules.placed(self.p, action.key)])
+        if action.effect in _AROUND:
+            self._note("system", [_AROUND[action.effect](self.p, action.key)])
         else:
             self._note("system", self._outcome(action))
 

@@ -109,6 +109,22 @@ def test_an_edit_in_between_makes_it_another_deployment(running: Any) -> None:
     assert running.p.deployment_id not in (None, before.deployment_id)
 
 
+def test_what_a_start_chose_is_chosen_for_its_deployment_only(world: Any) -> None:
+    world.edit(restart_policy=ON_FAILURE)
+    world.cooperate()
+    for edited in (False, True):
+        world.send("start", checkpoint="none")
+        world.cooperate()
+        die(world)
+        if edited:
+            world.edit(runtime_config={**world.p.runtime_config, "max_parallel_connector_init": 3})
+        wait_over(world)
+        assert world.p.bootstrap.checkpoint == (None if edited else "none")
+        world.cooperate()
+        world.send("stop", force=True)
+        world.cooperate()
+
+
 def test_a_restart_waits_for_the_compiler_and_ends_where_it_fails(running: Any) -> None:
     die(running)
     running.edit(texts=Packed.of_json({"program_code": "SELECT nonsense"}))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.conftest import World
 
 ERROR = Failure(message="it broke", error_code="RunnerCheckError")
+CHOSEN = "01980000-0000-7000-8000-000000000000"
 HINT = "Cannot restart the pipeline while it is stopping; wait until it is stopped."
 
 ROWS: tuple[tuple[int, dict[str, Any], dict[str, Any], type[Refusal], dict[str, Any]], ...] = (
@@ -139,9 +140,32 @@ def test_a_repeated_start_changes_nothing_and_another_is_refused(
         Start(bootstrap_policy=BootstrapPolicy.ALLOW),
         Start(silent_bootstrap=True),
         Start(concurrent_bootstrap=True),
+        Start(checkpoint="none"),
+        Start(checkpoint=CHOSEN),
     ):
         with pytest.raises(refusals.BootstrapPolicyImmutableUnlessStopped):
             admission.admit(p, asked, at)
+
+
+def test_who_has_chosen_a_checkpoint_is_compared_by_it(deployed: Any, at: datetime) -> None:
+    p = deployed(ResourcesStatus.PROVISIONED).but(bootstrap=Bootstrap(checkpoint=CHOSEN))
+    assert admission.admit(p, Start(checkpoint=CHOSEN.upper()), at).pipeline == p.but(told_at=at)
+    for asked in (Start(), Start(checkpoint="none")):
+        with pytest.raises(refusals.BootstrapPolicyImmutableUnlessStopped):
+            admission.admit(p, asked, at)
+
+
+def test_a_standby_chooses_no_checkpoint(make_pipeline: Any, at: datetime) -> None:
+    with pytest.raises(refusals.InvalidBootstrapConfig, match="standby"):
+        admission.admit(make_pipeline(), Start(initial=Initial.STANDBY, checkpoint="none"), at)
+
+
+def test_who_does_not_choose_writes_what_was_always_written() -> None:
+    """A worker of the release before refuses an argument that it does not know, and an idempotency key that
+    was used before an upgrade must not look as if it came with other arguments after it."""
+    assert "checkpoint" not in Start().model_dump_json()
+    assert "checkpoint" not in Bootstrap().model_dump(mode="json")
+    assert Start(checkpoint=CHOSEN).model_dump(mode="json")["checkpoint"] == CHOSEN
 
 
 def test_a_start_does_not_resume(world: "World") -> None:

@@ -78,6 +78,8 @@ SAYINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("approve", {"silent_bootstrap": True}),
     ("clear", {}),
     ("dismiss_error", {}),
+    ("guard", {"name": "s", "standby_id": "1"}),
+    ("promote", {"primary": "q", "reason": "r"}),
 )
 ON_HOST = {Effect.BIND, Effect.PROVISION, Effect.DEPROVISION, Effect.CLEAR_STORAGE}
 POLICIES = (
@@ -85,7 +87,8 @@ POLICIES = (
     RestartPolicy(policy="on_failure"),
     RestartPolicy(policy="on_failure", max_attempts=1, initial_backoff_secs=30, healthy_after_secs=30),
 )
-SYNC = {"storage": {"backend": {"name": "file", "config": {"sync": {"bucket": "b"}}}}}
+SYNCED = {"bucket": "b", "promote_on_failure": "q"}
+SYNC = {"storage": {"backend": {"name": "file", "config": {"sync": SYNCED}}}}
 
 
 def check_record(p: Pipeline) -> None:
@@ -123,7 +126,8 @@ def check_explanation(step: "Step") -> None:
         assert not restart_at or shown["next_retry_at"] == rfc3339(restart_at)
         return
     word = p.deployment_status if p.wanted is not RuntimeDesired.SUSPENDED else "suspending"
-    if word in ("Running", "Paused", "Standby") and p.start_wanted and not p.retries.keys() - {"watch"}:
+    settled = ("Running", "Paused", *(["Standby"] if p.told is RuntimeDesired.STANDBY else []))
+    if word in settled and p.start_wanted and not p.retries.keys() - {"watch"}:
         assert shown == p.resources_status_details
         return
     assert shown["reason"], word

@@ -62,6 +62,16 @@ async def test_the_program_is_given_what_it_needs_and_nothing_else(
     assert seen["ignored"] & 1 << (signal.SIGTERM - 1) == 0
 
 
+@pytest.mark.parametrize("chosen", ["none", "01980000-0000-7000-8000-000000000000"])
+async def test_the_program_is_told_what_to_begin_from(
+    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any, chosen: str
+) -> None:
+    deployment = deployment_of().but(checkpoint=chosen)
+    await process.provision(deployment, TOKEN)
+    seen = await _seen(home, deployment, until)
+    assert seen["arguments"][-2:] == ["--checkpoint", chosen]
+
+
 async def test_a_pipeline_without_storage_gets_no_folder(
     process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any
 ) -> None:

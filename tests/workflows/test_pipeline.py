@@ -85,6 +85,23 @@ async def test_an_approval_is_told_with_its_flags(create: Any, script: Any, even
     await eventually(told_again)
 
 
+async def test_what_a_start_chose_reaches_the_host_whatever_is_approved(
+    create: Any, script: Any, eventually: Eventually
+) -> None:
+    subject = await create(script=script(asks=True))
+    await subject.tell("start", checkpoint="none")
+    await reaches(eventually, subject, "AwaitingApproval")
+    await subject.tell("approve")
+    await reaches(eventually, subject, "Running")
+    assert (await subject.tell("start"))["code"] == "BootstrapPolicyImmutableUnlessStopped"
+    assert (await subject.tell("start", checkpoint="none"))["code"] is None
+    await subject.tell("stop", force=True)
+    await reaches(eventually, subject, "Stopped")
+    await subject.tell("start")
+    await reaches(eventually, subject, "AwaitingApproval")
+    assert [deployment.checkpoint for deployment in subject.script.deployments] == ["none", None]
+
+
 async def test_a_forced_stop_ends_the_process_and_a_clear_frees_the_storage(
     running: Any, eventually: Eventually
 ) -> None:
