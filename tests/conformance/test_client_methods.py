@@ -425,7 +425,7 @@ def test_checkpoint_scripted(house: Plane, run: Pipeline) -> None:
 def test_sync_checkpoint_scripted(house: Plane, run: Pipeline) -> None:
     uuid = CHECKPOINT["uuid"]
     begun = {"checkpoint_uuid": uuid, "incarnation_uuid": uuid}
-    done = {"success": uuid, "failure": None, "periodic": None, "running": []}
+    done: dict[str, Any] = {"success": uuid, "failure": None, "periodic": None, "running": []}
     replies = {
         "/checkpoint/sync": [202, begun],
         "/checkpoint/sync_status": [200, done],

@@ -74,16 +74,18 @@ def bury(world: World) -> None:
 
 def test_the_primary_is_told_once_that_somebody_stands_by() -> None:
     world = standing()
-    for _ in range(20):
+    for effect in (Effect.COMPILE, Effect.BIND, Effect.PROVISION):
         world.turn()
-        if Effect.GUARD in effects(world):
-            break
-        [first, *_] = [a for a in world.in_flight if a.effect is not Effect.WATCH] or [None]
-        if first is None:
-            world.watch()
-            world.deliver() if world.mail else world.process and world.process.proceed()
-        else:
-            world.succeed(first)
+        [due] = world.in_flight
+        assert due.effect is effect
+        world.succeed(due)
+    world.turn()
+    assert Effect.GUARD not in effects(world), "it does not stand by yet"
+    assert world.process is not None
+    world.process.proceed()
+    world.watch()
+    world.deliver()
+    world.turn()
     [guard] = [action for action in world.in_flight if action.effect is Effect.GUARD]
     assert guard.argument == "p"
     world.succeed(guard)
@@ -146,9 +148,11 @@ def test_a_standby_that_is_being_started_takes_over_when_it_is() -> None:
     assert world.p.deployment_status == "Running"
 
 
-@pytest.mark.parametrize("verb", ["stop", "activate"])
-def test_what_stands_by_no_more_takes_nothing_over(standby: World, verb: str) -> None:
-    standby.send(verb, **({"force": True} if verb == "stop" else {}))
+@pytest.mark.parametrize(("verb", "arguments"), [("stop", {"force": True}), ("activate", {})])
+def test_what_stands_by_no_more_takes_nothing_over(
+    standby: World, verb: str, arguments: dict[str, Any]
+) -> None:
+    standby.send(verb, **arguments)
     standby.cooperate()
     shown = standby.p.deployment_status
     assert standby.send("promote", primary="p", reason="it died") == "NotInStandby"

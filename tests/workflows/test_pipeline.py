@@ -124,6 +124,27 @@ async def test_a_graceful_stop_suspends_first(running: Any, eventually: Eventual
     assert status["deployment_error"] is None
 
 
+async def test_a_checkpoint_that_takes_too_long_is_not_waited_for(
+    running: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SUSPEND_WITHIN", timedelta(seconds=1))
+    running.script.steer_gate.clear()
+    await running.tell("stop")
+    await reaches(eventually, running, "Stopped")
+    error = (await running.ask())["status"]["deployment_error"]
+    assert error["error_code"] == "AutomatonSuspendingComputeTimeout"
+    assert running.script.live == set()
+
+
+async def test_force_does_not_wait_for_a_checkpoint(running: Any, eventually: Eventually) -> None:
+    running.script.steer_gate.clear()
+    await running.tell("stop")
+    assert (await running.tell("stop", force=True))["code"] is None
+    await reaches(eventually, running, "Stopped")
+    assert (await running.ask())["status"]["deployment_error"] is None
+    assert running.script.live == set()
+
+
 async def test_an_early_start_waits_for_the_compiler(
     create: Any, script: Any, eventually: Eventually
 ) -> None:
