@@ -60,6 +60,36 @@ SIGNAL_SENT = "api.signal_sent"
 EDIT_ASKED = "api.edit_asked"
 EDIT_DONE = "api.edit_done"
 
+# In an engine that pushes and pulls checkpoints, and stands by
+PUSH_CLAIMED = "push.claimed"
+PUSH_SEGMENTS_SENT = "push.segments_sent"
+PUSH_MANIFEST_SENT = "push.manifest_sent"
+PUSH_COMMITTED = "push.committed"
+PUSH_MANIFESTS_REMOVED = "push.manifests_removed"
+PULL_SEGMENT_HERE = "pull.segment_here"
+PULL_SEGMENTS_HERE = "pull.segments_here"
+PULL_MANIFEST_HERE = "pull.manifest_here"
+STANDBY_AHEAD = "standby.ahead"
+ACTIVATE_WISHED = "activate.wished"
+ACTIVATE_PULLED = "activate.pulled"
+ACTIVATE_MARKED = "activate.marked"
+
+REMOTE = (
+    PUSH_CLAIMED,
+    PUSH_SEGMENTS_SENT,
+    PUSH_MANIFEST_SENT,
+    PUSH_COMMITTED,
+    PUSH_MANIFESTS_REMOVED,
+    PULL_SEGMENT_HERE,
+    PULL_SEGMENTS_HERE,
+    PULL_MANIFEST_HERE,
+    STANDBY_AHEAD,
+    ACTIVATE_WISHED,
+    ACTIVATE_PULLED,
+    ACTIVATE_MARKED,
+)
+"""Armed by tests of the engine, which has a store and a standby there (tests/engine/remote), not by chaos."""
+
 POOL = (POOL_ASKED, POOL_CLAIMED, POOL_RECORDED, POOL_TOLD)
 """Passed only where a member of the warm pool takes a start on."""
 

@@ -4,36 +4,25 @@ An offset is `{"key", "at", "etag"}`: so many bytes of an object have been read,
 """
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError, GenericError, NotFoundError, PreconditionError
 from obstore.store import S3Store
 
 if TYPE_CHECKING:
     from obstore import GetOptions
-    from obstore.store import BackoffConfig
 
-from sluicegate.engine.transports import framing, network
+from sluicegate.engine.transports import framing, objectstore
+from sluicegate.engine.transports.objectstore import FIRST_PAUSE, LONGEST_PAUSE
 from sluicegate.engine.transports.options import Options
 from sluicegate.engine.transports.outbound import Outbound
 from sluicegate.engine.transports.protocol import BadConfig, Chunk, Fatal, Gate, Splitter, Surroundings
 
 FETCHES = 8
 RETRIES = 5
-FIRST_PAUSE = 0.1
-"""Seconds before the first retry; twice as many before each further one."""
-LONGEST_PAUSE = 15
-SILENCE = timedelta(seconds=60)
-"""How long a server may send nothing."""
-WHOLE = timedelta(days=30)
-"""How long an object may take: as long as something comes."""
 
 
 class _Changed(Exception):
@@ -61,7 +50,7 @@ class S3Source:
         """Read what follows in the object that was begun, then those after it."""
         assert self._surroundings.splitter is not None
         await gate.opens()
-        await self._check()
+        await objectstore.check(self._endpoint, self._surroundings.networks)
         outbound = Outbound(self._surroundings.networks)
         try:
             store = self._store(await outbound.start())
@@ -69,38 +58,17 @@ class S3Source:
                 async for chunk in reading.chunks(self._surroundings.splitter()):
                     yield chunk
         except (NotFoundError, FileNotFoundError) as error:
-            raise Fatal(f"there is no such object or bucket: {_said(error)}") from error
+            raise Fatal(f"there is no such object or bucket: {objectstore.said(error)}") from error
         except BaseError as error:
-            raise Fatal(f"the object store refuses: {_said(error)}") from error
+            raise Fatal(f"the object store refuses: {objectstore.said(error)}") from error
         finally:
             await outbound.close()
-
-    async def _check(self) -> None:
-        """See that the endpoint may be reached, for a better message than the proxy's; raises Fatal."""
-        if self._endpoint is not None:
-            parts = urlsplit(self._endpoint)
-            await network.resolve(parts.hostname or "", parts.port or 443, self._surroundings.networks)
 
     def _store(self, proxy: str) -> S3Store:
         config: dict[str, Any] = {"region": self._region, **self._credentials}
         if self._endpoint is not None:
             config["endpoint"] = self._endpoint
-        pause: BackoffConfig = {
-            "init_backoff": timedelta(seconds=FIRST_PAUSE),
-            "max_backoff": timedelta(seconds=LONGEST_PAUSE),
-            "base": 2,
-        }
-        return S3Store(
-            self._bucket,
-            client_options={
-                "proxy_url": proxy,
-                "allow_http": True,
-                "timeout": WHOLE,
-                "read_timeout": SILENCE,
-            },
-            retry_config={"max_retries": self._retries, "backoff": pause},
-            **config,
-        )
+        return objectstore.client(self._bucket, proxy, self._retries, config)
 
     async def _readings(
         self, store: S3Store, offset: Mapping[str, Any], gate: Gate
@@ -228,7 +196,7 @@ def _credentials(options: Options) -> dict[str, Any]:
         raise BadConfig("s3_input needs both of 'aws_access_key_id' and 'aws_secret_access_key', or neither")
     token = None
     if key is None:
-        found = _environment()
+        found = objectstore.environment()
         key, secret = found.get("AWS_ACCESS_KEY_ID"), found.get("AWS_SECRET_ACCESS_KEY")
         token = found.get("AWS_SESSION_TOKEN")
     if not key or not secret:
@@ -238,17 +206,3 @@ def _credentials(options: Options) -> dict[str, Any]:
         )
     given = {"access_key_id": key, "secret_access_key": secret}
     return given if token is None else {**given, "session_token": token}
-
-
-@cache
-def _environment() -> dict[str, str]:
-    """Take the variables for AWS out of the environment.
-
-    The library would read more from them than credentials: other endpoints, and ways around the proxy.
-    """
-    names = [name for name in os.environ if name.upper().startswith("AWS_")]
-    return {name.upper(): os.environ.pop(name) for name in names}
-
-
-def _said(error: Exception) -> str:
-    return str(error).partition("\n\nDebug source")[0].strip()

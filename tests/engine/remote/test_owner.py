@@ -1,0 +1,52 @@
+"""Whose a bucket is: one pipeline's, its latest deployment's, and nobody's who comes late."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from sluicegate.engine.remote import owner
+from sluicegate.engine.remote.bucket import Bucket
+from sluicegate.engine.remote.failures import Damaged, Refused
+from sluicegate.engine.remote.owner import Owner
+
+FIRST = Owner("pipeline-1", generation=3, deployment_id="three")
+LATER = Owner("pipeline-1", generation=4, deployment_id="four")
+OTHER = Owner("pipeline-2", generation=9, deployment_id="nine")
+
+
+async def test_the_first_push_owns_the_bucket(bucket: Bucket) -> None:
+    assert await owner.read(bucket) is None
+    held = await owner.claim(bucket, FIRST)
+    await owner.commit(bucket, held, "a checkpoint")
+    assert (await owner.claim(bucket, FIRST)).owner == replace(FIRST, newest="a checkpoint")
+    with pytest.raises(Refused, match="belongs to pipeline-1"):
+        await owner.claim(bucket, OTHER)
+
+
+async def test_an_earlier_deployment_comes_too_late(bucket: Bucket) -> None:
+    early = await owner.claim(bucket, FIRST)
+    await owner.commit(bucket, early, "the first")
+    early = await owner.claim(bucket, FIRST)
+    late = await owner.claim(bucket, LATER)
+    assert late.owner.newest == "the first"
+    with pytest.raises(Refused, match="was taken over"):
+        await owner.commit(bucket, early, "too late")
+    await owner.commit(bucket, late, "the second")
+    with pytest.raises(Refused, match="a later deployment"):
+        await owner.claim(bucket, FIRST)
+    found = await owner.read(bucket)
+    assert found is not None
+    assert found.owner == replace(LATER, newest="the second")
+
+
+async def test_of_many_at_once_one_owns_it(bucket: Bucket) -> None:
+    many = [Owner(f"pipeline-{n}", generation=1, deployment_id=str(n)) for n in range(8)]
+    answers = await asyncio.gather(*(owner.claim(bucket, each) for each in many), return_exceptions=True)
+    assert [type(answer) for answer in answers].count(Refused) == len(many) - 1
+
+
+async def test_something_else_of_that_name(bucket: Bucket) -> None:
+    await bucket.replace(owner.KEY, b"[]")
+    with pytest.raises(Damaged):
+        await owner.claim(bucket, FIRST)
