@@ -7,11 +7,9 @@ manifest comes last. The next pull goes on from the segments that have arrived.
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sluicegate import faults
 from sluicegate.engine.checkpoints import manifest as manifests
@@ -67,8 +65,14 @@ class Puller:
                 return None
             raise
         manifest = self._read(bucket, uuid, found.data)
-        with self._store.held():
-            await self._bring(bucket, manifest, found.data, received)
+        try:
+            with self._store.held():
+                await self._bring(bucket, manifest, found.data, received)
+        except OSError as error:
+            raise RemoteError(
+                f"checkpoint {uuid} of bucket '{bucket.place}' cannot be written to {self._store.folder}: "
+                f"{error.strerror}"
+            ) from error
         await asyncio.to_thread(self._store.retain)
         return Pulled(manifest, str(bucket.place), None if held is None else held.owner.pipeline)
 
@@ -138,8 +142,3 @@ class Puller:
                 f"checkpoint {manifest.uuid} of bucket '{bucket.place}' needs {needed} bytes in "
                 f"{self._store.folder}, where {free} are free"
             )
-
-
-def full(error: OSError, folder: Path) -> RemoteError:
-    """Return what is said where the disk does not take what was pulled."""
-    return RemoteError(f"cannot write to {folder}: {os.strerror(error.errno or 0)}")

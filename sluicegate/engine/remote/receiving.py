@@ -4,14 +4,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 
 class Receiver:
     """One file; its methods block."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: FileIO) -> None:
         self._file = file
         self.size = 0
 
@@ -19,7 +19,7 @@ class Receiver:
     @asynccontextmanager
     async def to(cls, target: Path) -> AsyncIterator["Receiver"]:
         """Begin a file anew."""
-        file = await asyncio.to_thread(target.open, "wb")
+        file = await asyncio.to_thread(FileIO, target, "wb")
         try:
             yield cls(file)
         finally:
@@ -27,9 +27,12 @@ class Receiver:
 
     def take(self, piece: "memoryview | bytes") -> None:
         """Add a piece; raises OSError where the disk is full."""
-        self.size += self._file.write(piece)
+        rest = memoryview(piece)
+        while rest:
+            written = self._file.write(rest)
+            self.size += written
+            rest = rest[written:]
 
     def finish(self) -> None:
         """Have all of it on the disk."""
-        self._file.flush()
         os.fsync(self._file.fileno())
