@@ -45,6 +45,7 @@ def running(folder: Path) -> Iterator[str]:
             "-s3",
         ),
         *(f"-s3.port={ports[0]}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
+        "-s3.port.lance=0",
         *(f"-master.port={ports[1]}", f"-volume.port={ports[2]}", f"-filer.port={ports[3]}"),
         *(f"-metricsPort={ports[4]}", "-master.telemetry=false", "-volume.preStopSeconds=0"),
         *("-master.volumeSizeLimitMB=64", "-volume.max=100"),
