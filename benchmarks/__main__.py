@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks import (
     admission,
+    checkpoints,
     idle,
     ingest,
     listing,
@@ -50,9 +51,10 @@ GROUPS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], list[Callable
     "recovery": (plane.stub_plane, [recovery.measure]),
     "ingest": (nullcontext, [ingest.measure]),
     "engine": (nullcontext, [stepping.measure]),
+    "checkpoint": (nullcontext, [checkpoints.measure]),
     "scale": (plane.stub_plane, [scale.measure]),
 }
-"""Each on a control plane of its own, so that none measures what another has left; two groups need none."""
+"""Each on a control plane of its own, so that none measures what another has left; three groups need none."""
 
 
 def main() -> None:

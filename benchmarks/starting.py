@@ -46,6 +46,7 @@ class Bare(NamedTuple):
     process: subprocess.Popen[bytes]
     address: str
     token: str
+    storage: Path
 
 
 def measure_cold(plane: Plane) -> list[Figure]:
@@ -186,7 +187,9 @@ def engine_running(program: str = PROGRAM) -> Iterator[Bare]:
         )
         try:
             _until_running(home / PORT_FILE, token)
-            yield Bare(engine, f"127.0.0.1:{(home / PORT_FILE).read_text().strip()}", token)
+            yield Bare(
+                engine, f"127.0.0.1:{(home / PORT_FILE).read_text().strip()}", token, home / STORAGE_FOLDER
+            )
         finally:
             engine.kill()
             engine.wait()

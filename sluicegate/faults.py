@@ -90,6 +90,44 @@ REMOTE = (
 )
 """Armed by tests of the engine, which has a store and a standby there (tests/engine/remote), not by chaos."""
 
+# In an engine that makes checkpoints, suspends, and begins from one
+CHECKPOINT_BEGUN = "checkpoint.begun"
+CHECKPOINT_FOLDED = "checkpoint.folded"
+CHECKPOINT_SEGMENT = "checkpoint.segment_written"
+CHECKPOINT_BLOCKS = "checkpoint.blocks_written"
+CHECKPOINT_MANIFEST = "checkpoint.manifest_written"
+CHECKPOINT_WHOLE = "checkpoint.whole"
+CHECKPOINT_RETAINING = "checkpoint.retaining"
+SUSPEND_DRAINED = "suspend.drained"
+SUSPEND_FOLDED = "suspend.folded"
+SUSPEND_WHOLE = "suspend.whole"
+SUSPEND_DROPPED = "suspend.dropped"
+RESTORE_ASSEMBLING = "restore.assembling"
+RESTORE_ASSEMBLED = "restore.assembled"
+RESTORE_PLACED = "restore.placed"
+RESTORE_PREPARED = "restore.prepared"
+RESTORE_SETTLED = "restore.settled"
+
+ENGINE = (
+    CHECKPOINT_BEGUN,
+    CHECKPOINT_FOLDED,
+    CHECKPOINT_SEGMENT,
+    CHECKPOINT_BLOCKS,
+    CHECKPOINT_MANIFEST,
+    CHECKPOINT_WHOLE,
+    CHECKPOINT_RETAINING,
+    SUSPEND_DRAINED,
+    SUSPEND_FOLDED,
+    SUSPEND_WHOLE,
+    SUSPEND_DROPPED,
+    RESTORE_ASSEMBLING,
+    RESTORE_ASSEMBLED,
+    RESTORE_PLACED,
+    RESTORE_PREPARED,
+    RESTORE_SETTLED,
+)
+"""Passed by the process of a pipeline; `tests/engine/checkpoints/test_points.py` kills it at each."""
+
 POOL = (POOL_ASKED, POOL_CLAIMED, POOL_RECORDED, POOL_TOLD)
 """Passed only where a member of the warm pool takes a start on."""
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from uuid import UUID
 
 COMPILE = """Read a compile request as JSON on standard input, write the response as JSON on standard output.
 
@@ -36,6 +37,7 @@ def main() -> int:
             arguments.bootstrap_policy,
             arguments.silent_bootstrap,
             arguments.concurrent_bootstrap,
+            arguments.checkpoint,
         )
     )
 
@@ -57,7 +59,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--bootstrap-policy", required=True, help="allow, reject or await_approval")
     run.add_argument("--silent-bootstrap", action="store_true", help="kept for the status only")
     run.add_argument("--concurrent-bootstrap", action="store_true", help="kept for the status only")
+    run.add_argument(
+        "--checkpoint",
+        type=_checkpoint,
+        metavar="UUID|none",
+        help="the checkpoint to start from, or `none` to start empty (default: what was left, or the newest)",
+    )
     return parser
+
+
+def _checkpoint(text: str) -> str:
+    return text if text == "none" else str(UUID(text))
 
 
 if __name__ == "__main__":

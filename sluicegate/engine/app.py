@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from sluicegate.engine import clock, ingress, querying
+from sluicegate.engine.checkpoints.making import check_incarnation
 from sluicegate.engine.connecting.answers import ConnectorAnswers
 from sluicegate.engine.connection import Gone
 from sluicegate.engine.errors import EngineError, PlainError
@@ -91,6 +92,18 @@ class Endpoints:
         """`GET /checkpoints`."""
         return JSONResponse([checkpoint.describe() for checkpoint in self._pipeline.situation.checkpoints])
 
+    async def checkpoint(self, _: Request) -> Response:
+        """`POST /checkpoint`: begin to make one."""
+        self._pipeline.check_ready()
+        number, incarnation = self._pipeline.checkpoints.ask(), self._pipeline.metrics.incarnation
+        return JSONResponse({"checkpoint_sequence_number": number, "incarnation_uuid": str(incarnation)})
+
+    async def checkpoint_status(self, request: Request) -> Response:
+        """`GET /checkpoint_status`."""
+        asked = request.query_params.get("incarnation_uuid")
+        check_incarnation(asked, self._pipeline.metrics.incarnation)
+        return JSONResponse(self._pipeline.checkpoints.status())
+
     async def rebalance(self, _: Request) -> Response:
         """`POST /rebalance`: one process has nothing to spread over others, so there is nothing to do."""
         self._pipeline.check_ready()
@@ -98,7 +111,7 @@ class Endpoints:
 
     async def start_compaction(self, _: Request) -> Response:
         """`POST /start_compaction`: fold the write-ahead log into the database file and free its blocks."""
-        await self._pipeline.steps.alone(lambda writer: writer.compact())
+        await self._pipeline.checkpoints.alone(lambda writer: writer.fold())
         return Response()
 
     async def advance_clock(self, request: Request) -> Response:
@@ -148,6 +161,8 @@ def create_app(pipeline: Pipeline) -> Starlette:
         Route("/activate", endpoints.activate, methods=["POST"]),
         Route("/approve", endpoints.approve, methods=["POST"]),
         Route("/suspend", endpoints.suspend, methods=["POST"]),
+        Route("/checkpoint", endpoints.checkpoint, methods=["POST"]),
+        Route("/checkpoint_status", endpoints.checkpoint_status),
         Route("/checkpoints", endpoints.checkpoints),
         Route("/rebalance", endpoints.rebalance, methods=["POST"]),
         Route("/start_compaction", endpoints.start_compaction, methods=["POST"]),

@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sluicegate.engine import states
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.limits import memory_mb, temp_mb
 from sluicegate.engine.locked import SETTINGS, lock
 from sluicegate.engine.plan import Plan
+from sluicegate.engine.stored import Stored
 from sluicegate.engine.writer import Writer
 
 if TYPE_CHECKING:
     from sluicegate.engine.opening import Migration
 
+NEVER = "1000TB"
+"""A size that no log reaches."""
+
 
 class Database:
     """An open database."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path | None = None) -> None:
         self._connection = connection
-        self.writer = Writer(connection)
+        self.writer = Writer(connection, None if path is None else path.with_name(f"{path.name}.wal"))
 
     @classmethod
     def open(cls, path: Path | None, temp: Path | None, runtime_config: dict[str, Any]) -> "Database":
@@ -35,14 +40,30 @@ class Database:
             "threads": _threads(runtime_config),
             "temp_directory": str(temp or ""),
             "max_temp_directory_size": f"{temp_mb(runtime_config)}MB",
+            # Never by itself: a checkpoint reads the file while steps go on. The writer does it; see `fold`.
+            "wal_autocheckpoint": NEVER,
         }
         connection = duckdb.connect(str(path or ":memory:"), config=settings)
         lock(connection)
-        return cls(connection)
+        return cls(connection, path)
 
-    def prepare(self, plan: Plan, clock: Clock, migration: "Migration | None" = None) -> None:
+    def prepare(
+        self,
+        plan: Plan,
+        clock: Clock,
+        program: Stored | None = None,
+        migration: "Migration | None" = None,
+    ) -> None:
         """Make what is not there yet, after what is there has been migrated."""
-        self.writer.prepare(plan, clock, migration)
+        self.writer.prepare(plan, clock, program, migration)
+
+    def program(self) -> Stored | None:
+        """Return the program that it is of; None where an earlier release has made it."""
+        return states.program_of(self._connection)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many steps and records it holds."""
+        return self.writer.stored_progress()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection for one query."""
@@ -53,7 +74,7 @@ class Database:
         self.writer.is_open = False
         self._connection.close()
 
-    def checkpoint_and_close(self) -> None:
+    def fold_and_close(self) -> None:
         """Fold the write-ahead log into the file, so that the file alone is the database."""
         self._connection.execute("FORCE CHECKPOINT")
         self.close()

@@ -56,6 +56,11 @@ class Endpoint:
         records, size = self.buffered_records, self.buffered_bytes
         return records < self.max_queued_records and size < self.max_queued_bytes
 
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on with the counters of an earlier process, and with the end of the input if it was reached."""
+        self.total_records, self.total_bytes = state["records"], state["bytes"]
+        self.end_of_input = state["ended"]
+
     def complain(self, errors: "Errors") -> None:
         """Keep the newest parse errors, count all."""
         for index, error in enumerate(errors.in_order(), start=self.num_parse_errors):
@@ -124,6 +129,18 @@ class OutputEndpoint:
     fatal_error: str | None = None
     paused: bool = False
     """Whether what comes is thrown away."""
+
+    KEPT = ("transmitted_records", "transmitted_bytes", "steps", "input_records", "paused")
+    """What outlives the process."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next process goes on with."""
+        return {key: getattr(self, key) for key in self.KEPT}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on with what an earlier process has left."""
+        for key in self.KEPT:
+            setattr(self, key, state[key])
 
     def lose(self, message: str) -> None:
         """Count something that was not sent, after which it goes on."""

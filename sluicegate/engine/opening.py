@@ -20,16 +20,19 @@ wherever one waits (`Situation.moved`), an opening ends when the process is told
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sluicegate.engine import origin
+from sluicegate import faults
+from sluicegate.engine import inheritance, origin
 from sluicegate.engine.checkpoints.manifest import Manifest
+from sluicegate.engine.checkpoints.store import CheckpointError
+from sluicegate.engine.deployment import NO_CHECKPOINT
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.situation import Situation
 from sluicegate.engine.storage import Storage
+from sluicegate.engine.stored import Stored
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -43,16 +46,6 @@ ALLOWED_AT_START = {
     "Paused": {"Running", "Paused"},
     "Standby": {"Standby", "Running", "Paused"},
 }
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The program that a stored state is of."""
-
-    digest: str
-    program_version: int
-    plan: Mapping[str, Any] | None
-    """As JSON; None where an earlier release has stored it."""
 
 
 class Migration(Protocol):
@@ -115,21 +108,22 @@ class Opening:
         storage = Storage(Path(deployment.config.storage_config["path"]))
         past = storage.read_status()
         if past is not None:
-            before = past["desired_status"]
-            if past["deployment_id"] == deployment.deployment_id:
-                situation.desired = before
-            elif situation.desired not in ALLOWED_AT_START.get(before, set()):
-                message = f"a pipeline that was {before} cannot start as {situation.desired}"
-                raise EngineError(500, "InvalidStartupTransition", message, [before, situation.desired])
-            situation.live_of = origin.maker_of_live(
-                storage,
-                past,
-                deployment_id=deployment.deployment_id,
-                config=deployment.config,
-                digest=situation.plan.digest(),
-            )
+            self._go_on_from(past, storage)
         situation.storage = storage  # from here on the status is written, and is this deployment's
         situation.list_checkpoints()
+
+    def _go_on_from(self, past: Mapping[str, Any], storage: Storage) -> None:
+        situation, before = self._situation, past["desired_status"]
+        situation.program = {key: past.get(key) for key in ("program_version", "plan_digest")}
+        live = str(past.get("live") or past["deployment_id"])
+        if past["deployment_id"] == situation.deployment.deployment_id:
+            situation.desired, situation.live_of, situation.left = before, live, past.get("left")
+            situation.settled = past.get("settled", True)
+            return
+        if situation.desired not in ALLOWED_AT_START.get(before, set()):
+            message = f"a pipeline that was {before} cannot start as {situation.desired}"
+            raise EngineError(500, "InvalidStartupTransition", message, [before, situation.desired])
+        situation.left = live if storage.live(live).exists() else past.get("left")
 
     def _ended_suspended(self) -> bool:
         """Tell whether this deployment had finished suspending: its live database is gone."""
@@ -138,14 +132,19 @@ class Opening:
 
     def _choose(self) -> Manifest | None:
         """Return the checkpoint to begin from; None where there is a live database, or nothing at all."""
-        situation = self._situation
-        if situation.storage is None:
+        situation, storage = self._situation, self._situation.storage
+        if storage is None:
+            if situation.deployment.checkpoint not in (None, NO_CHECKPOINT):
+                raise CheckpointError("the pipeline has no storage, and so no checkpoint to start from")
             return None
-        situation.storage.drop_other_live(situation.live_of)
-        situation.storage.drop_unmade(situation.live_of)
-        if situation.storage.live(situation.live_of).exists():
+        if not situation.settled:
+            storage.drop_live(situation.live_of)  # an opening was cut short: it begins anew
+        storage.drop_unmade(situation.live_of)
+        if storage.live(situation.live_of).exists():
             return None
-        return origin.newest(situation.storage.store.listing())
+        if origin.takes_over(situation.deployment) and inheritance.takes_over(situation, storage):
+            return None
+        return origin.chosen(situation.deployment, storage.store.listing())
 
     def _open(self, manifest: Manifest | None, migration: Migration | None) -> "Database":
         from sluicegate.engine.database import Database
@@ -157,7 +156,10 @@ class Opening:
             if manifest is not None:
                 self._restore(situation.storage, manifest)
         database = Database.open(live, temp, situation.deployment.config.runtime_config)
-        database.prepare(situation.plan, situation.clock, migration)
+        database.prepare(situation.plan, situation.clock, situation.own(), migration)
+        faults.reach(faults.RESTORE_PREPARED)
+        situation.settle()
+        faults.reach(faults.RESTORE_SETTLED)
         return database
 
     def _restore(self, storage: Storage, manifest: Manifest) -> None:
@@ -167,5 +169,10 @@ class Opening:
             fresh = ahead[1]
         else:
             fresh = storage.restoring
-            storage.store.assemble(manifest, fresh)
-        fresh.replace(storage.live(self._situation.live_of))
+            try:
+                storage.store.assemble(manifest, fresh)
+            except CheckpointError as error:
+                raise origin.explained(error, storage.store.listing()) from error
+        faults.reach(faults.RESTORE_ASSEMBLED)
+        storage.put_live(fresh, self._situation.live_of)
+        faults.reach(faults.RESTORE_PLACED)

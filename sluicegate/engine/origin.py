@@ -1,22 +1,26 @@
-"""What a start begins from: a live database of before, else the newest checkpoint, else nothing.
+"""What a start begins from: a live database of before, else a checkpoint, else nothing.
 
 The same deployment goes on with its own database. Another one takes over the database that the deployment
 before it left behind if fault tolerance is on and no checkpoint was asked for, so that what was acknowledged
 survives a crash (I8). It is never older than a checkpoint: a suspend removes it once its checkpoint is whole.
+Where the program is another one, what was left behind becomes a checkpoint first.
 
 A database that is taken over keeps its file, which DuckDB's log beside it must match; the status names the
-deployment that made it, and changes in one piece with the deployment that owns it. Where the program is
-another one the start is refused before anything is removed, as it is from a checkpoint.
+deployment that made it. What is left behind is removed only once the new deployment has a database of its
+own, so a start that fails has cost nothing.
+
+**A damaged checkpoint is never passed over.** Where the newest one is damaged the start ends with an error
+that names it. An older one may be asked for by its uuid, which is for a human to decide: what came since is
+lost.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.engine.checkpoints.manifest import Manifest
-from sluicegate.engine.checkpoints.store import Listing
+from sluicegate.engine.checkpoints.store import CheckpointError, Listing
+from sluicegate.engine.deployment import NO_CHECKPOINT, Deployment
 from sluicegate.engine.errors import EngineError
-from sluicegate.engine.storage import Storage
-from sluicegate.protocol import EngineConfig
 
 CHANGED = (
     "the program has changed since its data was stored; clearing the storage starts the pipeline empty "
@@ -29,38 +33,43 @@ def changed() -> EngineError:
     return EngineError(500, "InitializationError", CHANGED)
 
 
-def program_of(config: EngineConfig, digest: str) -> dict[str, Any]:
-    """Return what tells the program of a database from others."""
-    return {"program_version": config.program_version, "plan_digest": digest}
+def takes_over(deployment: Deployment) -> bool:
+    """Tell whether a deployment goes on with what the one before it left behind."""
+    model = _inner(deployment.config.runtime_config, "fault_tolerance").get("model") or "none"
+    return model != "none" and deployment.checkpoint is None and _wanted_of_sync(deployment) is None
 
 
-def newest(listing: Listing) -> Manifest | None:
-    """Return the newest checkpoint, None where there is none; raises where it is not whole.
-
-    An older one is not taken instead: what was acknowledged since would be gone, and nobody would know.
-    """
-    return None if listing.newest is None else listing.find(listing.newest)
-
-
-def maker_of_live(
-    storage: Storage, past: Mapping[str, Any], *, deployment_id: str, config: EngineConfig, digest: str
-) -> str:
-    """Return the deployment whose database this one opens or, where it is its own, may have to make."""
-    maker = str(past.get("live") or past["deployment_id"])
-    if past["deployment_id"] == deployment_id:
-        return maker
-    if not _takes_over(config.runtime_config) or not storage.live(maker).exists():
-        return deployment_id
-    if any(past.get(key) != value for key, value in program_of(config, digest).items()):
-        raise changed()
-    return maker
+def chosen(deployment: Deployment, listing: Listing) -> Manifest | None:
+    """Return the checkpoint to begin from, None to begin with nothing; raises CheckpointError."""
+    wanted = deployment.checkpoint
+    if wanted == NO_CHECKPOINT:
+        return None
+    if wanted is not None:
+        return listing.find(wanted)
+    configured = _wanted_of_sync(deployment)
+    if configured not in (None, "latest"):
+        known = configured in listing.damaged or any(each.uuid == configured for each in listing.manifests)
+        return listing.find(str(configured)) if known else None
+    if listing.newest is None:
+        return None
+    try:
+        return listing.find(listing.newest)
+    except CheckpointError as error:
+        raise explained(error, listing) from error
 
 
-def _takes_over(runtime_config: Mapping[str, Any]) -> bool:
-    model = _inner(runtime_config, "fault_tolerance").get("model") or "none"
-    backend = _inner(_inner(runtime_config, "storage"), "backend")
-    asked = _inner(_inner(backend, "config"), "sync").get("start_from_checkpoint")
-    return model != "none" and asked is None
+def explained(error: CheckpointError, listing: Listing) -> CheckpointError:
+    """Add to the error of a damaged checkpoint what can be done."""
+    others = [each.uuid for each in listing.manifests if each.uuid not in str(error)]
+    advice = "there is no other; `checkpoint=none` starts the pipeline empty"
+    if others:
+        advice = f"`checkpoint={others[0]}` starts from another one, without what came since"
+    return CheckpointError(f"{error}; {advice}")
+
+
+def _wanted_of_sync(deployment: Deployment) -> Any:
+    backend = _inner(_inner(deployment.config.runtime_config, "storage"), "backend")
+    return _inner(_inner(backend, "config"), "sync").get("start_from_checkpoint")
 
 
 def _inner(outer: Mapping[str, Any], key: str) -> Mapping[str, Any]:

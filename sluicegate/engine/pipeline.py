@@ -11,13 +11,12 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from sluicegate.engine import errors
 from sluicegate.engine.bodies import Bodies
-from sluicegate.engine.checkpoints.manifest import Manifest
+from sluicegate.engine.checkpoints.making import Checkpoints
 from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.deployment import Deployment
@@ -70,7 +69,11 @@ class Pipeline:
         self.phase = Phase.STARTING
         self.clock = Clock(deployment.config.runtime_config)
         self.situation = Situation(
-            deployment, self.clock, deployment.initial.capitalize(), live_of=deployment.deployment_id
+            deployment,
+            self.clock,
+            deployment.initial.capitalize(),
+            announce,
+            live_of=deployment.deployment_id,
         )
         self.metrics = Metrics(uuid.uuid4())
         self.queries: set[Interruptible] = set()
@@ -78,8 +81,9 @@ class Pipeline:
         self.limits = Limits.of(deployment.config.runtime_config)
         self.bodies = Bodies()
         self.workers = Workers(self.limits.at_once)
+        self.situation.heeding.append(self._look)
         self.steps = Steps(self.metrics, self.check_ready, self._panic, self._made_room)
-        self.transactions = Transactions(self.steps, self.metrics, self._suspend_if_wanted)
+        self.transactions = Transactions(self.steps, self.metrics, self.situation.signal)
         self.announce = announce
         self._database: Database | None = None
         self.failure: EngineError | None = None
@@ -87,7 +91,8 @@ class Pipeline:
         self._ticking: asyncio.Task[None] | None = None
         self.pressure = Pressure(deployment.config.runtime_config)
         self.series = Series(lambda: self.metrics.records, self._bytes_stored, self.pressure)
-        self.account = Account(self.metrics, self.series, self.pressure)
+        self.checkpoints = Checkpoints(self.situation, self.steps, self.metrics, self.check_ready)
+        self.account = Account(self.metrics, self.series, self.pressure, self.checkpoints)
         self.sampling = Sampling()
         self.steps.after_each(self.series.touch)
         self.connectors: Connectors | None = None
@@ -179,7 +184,8 @@ class Pipeline:
         self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
         if self._database is not None and self.connectors is not None:
             await self.connectors.start()
-        self._suspend_if_wanted()
+        if self._database is not None:
+            self.checkpoints.begin()
         if self.plan.reads_now and not self.clock.driven:
             self._ticking = asyncio.create_task(self._tick())
 
@@ -220,10 +226,9 @@ class Pipeline:
     def suspend(self) -> None:
         """Begin to checkpoint and let go of the database."""
         if self.desired != "Suspended":
-            self._wish("Suspended")
+            self.situation.wish("Suspended")
         if self.failure is not None:
             raise self.failure
-        self._suspend_if_wanted()
 
     async def running(self) -> None:
         """Wait until input may be taken; raises where that cannot come about."""
@@ -240,13 +245,14 @@ class Pipeline:
         terminating = self.phase
         self.phase = Phase.TERMINATING
         self.situation.ending = True
-        self._signal()
+        self.situation.signal()
         if self._ticking is not None:
             self._ticking.cancel()
         self.series.close()
         self.sampling.close()
         for query in self.queries:
             query.interrupt()
+        await self.checkpoints.end()
         await self._wind_down(errors.terminating())
         async with self.steps.still():
             if self._database is not None and terminating is Phase.READY and self._suspending is None:
@@ -257,30 +263,23 @@ class Pipeline:
             raise errors.invalid_transition(action, self.desired)
         answer = f"Pipeline transitioning from {self.desired} to {wanted}"
         moved = self.desired != wanted
-        self._wish(wanted)
+        self.situation.wish(wanted)
         if self.phase is not Phase.STARTING:
             self.check_ready()
             if moved:
                 self.announce(wanted.lower())
         return answer
 
-    def _wish(self, wanted: str) -> None:
-        self.situation.wish(wanted)
-        self._look()
-
-    def _signal(self) -> None:
-        self.situation.signal()
-        self._look()
-
     def _look(self) -> None:
-        """Have all look again who depend on what is desired, or on the phase."""
+        """Have all look again who depend on what is desired, on the phase, or on what delays checkpoints."""
         self.steps.signal()
         if self.connectors is not None:
             self.connectors.look()
+        self._suspend_if_wanted()
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
-        self._signal()
+        self.situation.signal()
         self.announce(self.state.lower() if phase is Phase.READY else phase.value)
 
     def _fail_to_start(self, error: Exception) -> None:
@@ -304,6 +303,9 @@ class Pipeline:
 
     def _take_over(self, database: "Database") -> None:
         self._make_connectors(database)
+        if self.connectors is not None:
+            self.connectors.resume(database.writer.states())
+            self.checkpoints.prepared = self.connectors.prepared
         self._database = database
 
     def _make_connectors(self, database: "Database") -> None:
@@ -327,7 +329,7 @@ class Pipeline:
     # Suspending
 
     def _suspend_if_wanted(self) -> None:
-        ready = self.phase is Phase.READY and not self.metrics.transaction.is_open
+        ready = self.phase is Phase.READY and not self.checkpoints.temporary
         if self.desired == "Suspended" and ready and self._suspending is None:
             self.announce("suspending")
             self._suspending = asyncio.create_task(self._suspend())
@@ -336,9 +338,13 @@ class Pipeline:
         for query in tuple(self.queries):  # a checkpoint waits for all snapshots to end
             query.interrupt("the pipeline is being suspended")
         try:
+            await self.checkpoints.end()
             await self._wind_down(errors.suspended())
             async with self.steps.still():
-                await asyncio.to_thread(self._checkpoint)
+                if self._database is None:
+                    raise errors.initializing()
+                states = {} if self.connectors is None else self.connectors.states()
+                await self.checkpoints.last(self._database, states)
         except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
             details = {"error": str(error)}
             self._fail(
@@ -346,25 +352,3 @@ class Pipeline:
             )
         else:
             self._enter(Phase.SUSPENDED)
-
-    def _checkpoint(self) -> None:
-        storage, config = self.storage, self.deployment.config
-        if storage is None or self._database is None:
-            raise StorageError("it has no storage to keep a checkpoint in")
-        live = storage.live(self.situation.live_of)
-        steps, records = self._database.writer.progress()
-        self._database.checkpoint_and_close()
-        draft = Manifest(
-            uuid="",
-            created_at=datetime.now(UTC).isoformat(),
-            pipeline=config.name,
-            program_version=config.program_version,
-            plan_digest=self.plan.digest(),
-            plan=config.plan,
-            processed_records=records,
-            steps=steps,
-        )
-        storage.store.save(storage.store.begin(live), draft)
-        storage.store.retain()
-        self.situation.list_checkpoints()
-        live.unlink()

@@ -34,6 +34,7 @@ class Options:
     bootstrap_policy: str
     silent_bootstrap: bool = False
     concurrent_bootstrap: bool = False
+    checkpoint: str | None = None
 
 
 def run(options: Options) -> int:
@@ -46,6 +47,7 @@ def run(options: Options) -> int:
         options.bootstrap_policy,
         options.silent_bootstrap,
         options.concurrent_bootstrap,
+        options.checkpoint,
     )
     limits.tune()
     limits.confine(deployment.config.runtime_config)

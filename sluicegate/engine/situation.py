@@ -4,18 +4,19 @@ Opening, serving and suspending share it. What is desired outlives the process, 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluicegate.engine import errors, origin
+from sluicegate.engine import errors
 from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import Store
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.deployment import Deployment
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.storage import Storage
+from sluicegate.engine.stored import Stored
 
 NOTHING = Plan((), ())
 """Until the plan is read."""
@@ -28,11 +29,19 @@ class Situation:
     deployment: Deployment
     clock: Clock
     desired: str
+    announce: Callable[[str], None]
+    """Says in a line of the log what has happened."""
     plan: Plan = NOTHING
     storage: Storage | None = None
     """None while the folder is not ours yet, and where there is none."""
     live_of: str = ""
-    """The deployment that made the live database."""
+    """The deployment that made the live database: this one, or the one that it was taken over from."""
+    left: str | None = None
+    """The deployment whose live database still lies here, until there is one of our own."""
+    settled: bool = False
+    """Whether the live database is whole and of our program: until then nothing has been written to it."""
+    program: Mapping[str, Any] = field(default_factory=dict)
+    """What tells the program of that database, or of our own, from others."""
     checkpoints: tuple[Manifest, ...] = ()
     """Those that `/checkpoints` and `/status` list, the newest first."""
     status: str = "Initializing"
@@ -41,6 +50,10 @@ class Situation:
     """Its details: `reason`, `approval_diff`."""
     ahead: tuple[str, Path] | None = None
     """A checkpoint whose database has been put together already, and where; a standby does that."""
+    delays: set[str] = field(default_factory=set)
+    """Why no checkpoint can be made at present, as the wire has it: `Bootstrapping`, say. See `delay`."""
+    heeding: list[Callable[[], None]] = field(default_factory=list)
+    """Whom `signal` calls, beside those who wait."""
     ending: bool = False
     """Whether the process is about to end."""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,12 +78,36 @@ class Situation:
         """Have those look again who wait for `moved`; on the event loop."""
         self._moved.set()
         self._moved = asyncio.Event()
+        for heed in self.heeding:
+            heed()
+
+    def delay(self, reason: str, *, over: bool = False) -> None:
+        """Have no checkpoint be made for a reason, until that is over; on the event loop."""
+        if over:
+            self.delays.discard(reason)
+        else:
+            self.delays.add(reason)
+        self.signal()
 
     def wish(self, desired: str) -> None:
         """Desire something else from now on; on the event loop."""
         self.desired = desired
         self.remember()
         self.signal()
+
+    def own(self) -> Stored:
+        """Return the program of this deployment."""
+        config = self.deployment.config
+        return Stored(self.plan.digest(), config.program_version, config.plan)
+
+    def settle(self) -> None:
+        """Have the database be ours from now on, and nothing be left of the one before; in a thread."""
+        own = self.own()
+        self.left, self.settled = None, True
+        self.program = {"program_version": own.program_version, "plan_digest": own.digest}
+        self.remember()
+        if self.storage is not None:
+            self.storage.drop_other_live(self.live_of)
 
     def list_checkpoints(self) -> None:
         """Look which checkpoints there are, in a thread."""
@@ -88,6 +125,8 @@ class Situation:
                     "concurrent_bootstrap": self.deployment.concurrent_bootstrap,
                     "deployment_id": self.deployment.deployment_id,
                     "live": self.live_of,
-                    **origin.program_of(self.deployment.config, self.plan.digest()),
+                    "left": self.left,
+                    "settled": self.settled,
+                    **self.program,
                 }
             )

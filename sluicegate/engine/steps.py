@@ -187,6 +187,10 @@ class Steps:
         async with self._lock:
             yield
 
+    async def within(self, work: "Callable[[Writer], T]") -> T:
+        """Do one piece of work in a thread, within `still`."""
+        return await asyncio.to_thread(work, self._ready_writer())
+
     async def listen(self, relation: str, sink: Sink, *, snapshot: bool = False) -> Listening:
         """Have a sink hear of the changes of a relation, given by its physical name, from now on."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.engine.checkpoints.manifest import HEAD
+from sluicegate.engine.checkpoints.segments import sync
 from sluicegate.engine.checkpoints.store import Store
 
 
@@ -43,7 +44,7 @@ class Storage:
         shutil.rmtree(self.temp, ignore_errors=True)
         self.temp.mkdir()
         self.store = Store(path / "checkpoints")
-        self.store.segments.sweep()
+        self.store.sweep()
 
     def read_status(self) -> dict[str, Any] | None:
         """Return what was last desired, None where nothing is known."""
@@ -70,6 +71,16 @@ class Storage:
         for file in self._live.iterdir():
             if not file.name.startswith(f"{deployment}.duckdb"):
                 file.unlink()
+
+    def put_live(self, fresh: Path, deployment: str) -> None:
+        """Have a database that was put together beside it be the deployment's."""
+        fresh.replace(self.live(deployment))
+        sync(self._live)
+
+    def drop_live(self, deployment: str) -> None:
+        """Remove a database, and DuckDB's log of it."""
+        for file in self._live.glob(f"{deployment}.duckdb*"):
+            file.unlink()
 
     def drop_unmade(self, deployment: str) -> None:
         """Remove a database whose making was cut short, by a full disk or a kill: DuckDB would never open it

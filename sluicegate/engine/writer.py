@@ -6,14 +6,17 @@ offsets and the step's number with them.
 """
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sluicegate.engine import states
 from sluicegate.engine.applying import Applier, Scratch, Staged
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.holding import Holding
@@ -21,6 +24,7 @@ from sluicegate.engine.identifiers import quote
 from sluicegate.engine.loading import Loaded, Loader
 from sluicegate.engine.plan import NOW, NOW_DDL, SET_NOW, Plan, Table
 from sluicegate.engine.steps import Arrival, Taken
+from sluicegate.engine.stored import Stored
 from sluicegate.engine.views.upkeep import Upkeep
 from sluicegate.engine.waterlines import Waterlines
 
@@ -37,6 +41,9 @@ OFFSETS = "~offsets"
 """Our own table of the connectors' positions, as JSON, after the last step that took anything of theirs."""
 TRANSACTIONS = "~transactions"
 """Our own table of one row: how many transactions of the API have been started."""
+
+LONGEST_LOG = 16 << 20
+"""Bytes of DuckDB's log, after which it is folded into the file: what DuckDB would do by itself."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,10 @@ SNAPSHOT_ROWS = 10_000
 class Writer:
     """Writes to one database."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Write over a connection that nobody else uses."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, log: Path | None = None) -> None:
+        """Write over a connection that nobody else uses; `log` is DuckDB's log of it, if it is in a file."""
         self._connection = connection
+        self._log = log
         self._run = connection.execute
         self._scratch = Scratch(connection)
         self._loader = Loader(connection, self._scratch)
@@ -80,8 +88,16 @@ class Writer:
         self._steps = self._records = 0
         self.begun = 0
         self.is_open = True
+        self.keeps_file = False
+        """Whether the file is being read, so that the log is not folded into it."""
 
-    def prepare(self, plan: Plan, clock: Clock, migration: "Migration | None" = None) -> None:
+    def prepare(
+        self,
+        plan: Plan,
+        clock: Clock,
+        program: Stored | None = None,
+        migration: "Migration | None" = None,
+    ) -> None:
         """Make what is not there yet; a database that was cut short while it was made is completed."""
         self._run("BEGIN")
         if migration is not None:
@@ -94,9 +110,13 @@ class Writer:
         self._run(f'CREATE TABLE IF NOT EXISTS "{BEGUN}" AS SELECT {int(time.time())}::BIGINT AS seconds')
         self._run(f'CREATE TABLE IF NOT EXISTS "{OFFSETS}" (endpoint VARCHAR, position VARCHAR)')
         self._run(f'CREATE TABLE IF NOT EXISTS "{TRANSACTIONS}" AS SELECT 0::BIGINT AS number')
+        states.prepare(self._connection)
+        if program is not None:
+            states.keep_program(self._connection, program)
         self._run("COMMIT")
-        [row] = self._run(f'SELECT steps, records, seconds FROM "{STEPS}", "{BEGUN}"').fetchall()
-        self._steps, self._records, self.begun = map(int, row)
+        self._steps, self._records = self.stored_progress()
+        [(begun,)] = self._run(f'SELECT seconds FROM "{BEGUN}"').fetchall()
+        self.begun = int(begun)
 
     def _begin_time(self, clock: Clock) -> None:
         """Go on with the time that the views have seen; a new database begins with that of the clock."""
@@ -107,6 +127,11 @@ class Writer:
         if not self._now:
             self._run(SET_NOW, [begun])
             self._now = begun
+
+    def stored_progress(self) -> tuple[int, int]:
+        """Return how many steps and records are stored."""
+        [(steps, records)] = self._run(f'SELECT steps, records FROM "{STEPS}"').fetchall()
+        return int(steps), int(records)
 
     def progress(self) -> tuple[int, int]:
         """Return how many steps and records the database holds."""
@@ -144,10 +169,12 @@ class Writer:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Let temporary relations go. What cannot be let go, for lack of memory, is after the next call: the
-        step is committed, and to fail now would have it repeated."""
+        """Let temporary relations go, and the log where it is long. What lacks memory or room for it is done
+        after the next call: the step is committed, and to fail now would have it repeated."""
         with suppress(duckdb.Error):
             self._scratch.clear()
+            if self._log is not None and not self.keeps_file and _size(self._log) > LONGEST_LOG:
+                self._run("CHECKPOINT")
 
     def begin_transaction(self) -> int:
         """Return the number of a transaction, in which arrivals are held and not taken."""
@@ -176,9 +203,23 @@ class Writer:
         finally:
             self._tidy()
 
-    def compact(self) -> None:
+    def fold(self) -> None:
         """Fold the write-ahead log into the file and give blocks of deleted rows back; repeating is fine."""
         self._run("CHECKPOINT")
+
+    def keep_states(self, found: Mapping[str, Any]) -> None:
+        """Store the states of connectors, by name; of others nothing is kept."""
+        self._run("BEGIN")
+        try:
+            states.keep(self._connection, found)
+            self._run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def states(self) -> dict[str, Any]:
+        """Return the states of connectors that are stored."""
+        return states.kept(self._connection)
 
     def rehearse(self, plan: Plan) -> "Mapping[str, Any]":
         """Return the profiled statements of each view, of a step that is rolled back."""
@@ -271,6 +312,13 @@ class Writer:
     def _roll_back(self) -> None:
         with suppress(duckdb.Error):  # a COMMIT that failed has rolled back by itself
             self._run("ROLLBACK")
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _records(loaded: Sequence[Loaded | Exception]) -> int:

@@ -39,6 +39,8 @@ class Engine:
         self.folder = folder
         self.deployment_id = str(uuid.uuid4())
         self.program_version = 1
+        self.checkpoint: str | None = None
+        self.environment: dict[str, str] = {}
         self.runtime_config: dict[str, Any] = {"workers": 2}
         self.connector_networks: tuple[str, ...] = ()
         self.storage = folder / STORAGE_FOLDER if storage else None
@@ -71,9 +73,10 @@ class Engine:
                 *(sys.executable, "-m", "sluicegate.engine", "run", "--config-file", "config.json"),
                 *("--bind-address", "127.0.0.1", "--initial", initial),
                 *("--deployment-id", self.deployment_id, "--bootstrap-policy", "allow"),
+                *(() if self.checkpoint is None else ("--checkpoint", self.checkpoint)),
             ],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -11,7 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
+
+from sluicegate.engine.stored import Stored
 
 FORMAT = 1
 """Version of this format; what a later release has made otherwise is not read."""
@@ -141,6 +144,20 @@ _KEYS = (
     ),
     *("head", "blocks", "checksum"),
 )
+
+
+def draft(pipeline: str, program: Stored, steps: int, records: int) -> Manifest:
+    """Return what is known of a checkpoint before its blocks are."""
+    return Manifest(
+        uuid="",
+        created_at=datetime.now(UTC).isoformat(),
+        pipeline=pipeline,
+        program_version=program.program_version,
+        plan_digest=program.digest,
+        plan=program.plan,
+        processed_records=records,
+        steps=steps,
+    )
 
 
 def digest_of(block: bytes | bytearray | memoryview) -> str:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from sluicegate import faults
 from sluicegate.engine.checkpoints.manifest import BLOCK, Damaged, Place, digest_of, segment_name
 
 LARGEST = 64 << 20
@@ -88,6 +89,7 @@ class SegmentWriter:
             os.fsync(file.fileno())
         digests, self._digests = self._digests, []
         name = segment_name(digests)
+        faults.reach(faults.CHECKPOINT_SEGMENT)
         self._part.rename(self._segments.path(name))
         sync(self._segments.folder)
         self.places |= {digest: Place(digest, name, number) for number, digest in enumerate(digests)}

@@ -16,6 +16,7 @@ Everything here reads or writes files: call it in a thread.
 
 import os
 import secrets
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from sluicegate import faults
 from sluicegate.engine.checkpoints import former
 from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, Place, digest_of
 from sluicegate.engine.checkpoints.segments import Segments, SegmentWriter, sync
@@ -78,6 +80,17 @@ class Store:
         self.segments = Segments(folder / "segments")
         self._lock = Lock()
         self._holds = 0
+        self._sound: set[str] = set()
+        """Segments that this process has written, or read and found as they should be."""
+
+    def sweep(self) -> None:
+        """Remove what was being written, or removed, when a process ended."""
+        self.segments.sweep()
+        for left in self.folder.glob(".*"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
     def listing(self) -> Listing:
         """Return what there is."""
@@ -139,7 +152,9 @@ class Store:
         if digests is None:
             return None
         places |= writer.places
+        self._sound |= {place.segment for place in writer.places.values()}
         blocks = tuple(places[digest] for digest in digests)
+        faults.reach(faults.CHECKPOINT_BLOCKS)
         made = replace(draft, uuid=_next_uuid(listing), head=snapshot.head, blocks=blocks).sealed()
         self._write(made)
         return made
@@ -155,6 +170,7 @@ class Store:
                     former.copy(self.folder, manifest, writer)
                 else:
                     writer.write(manifest.head)
+                    faults.reach(faults.RESTORE_ASSEMBLING)
                     for block in self._blocks(manifest):
                         writer.write(block)
                 writer.flush()
@@ -194,10 +210,20 @@ class Store:
             listing = self.listing()
             for manifest in listing.manifests[count:]:
                 self._remove(manifest)
-            if not listing.damaged:  # what they need cannot be known
+            faults.reach(faults.CHECKPOINT_RETAINING)
+            damaged = self._remove_damaged(listing, count)
+            if not damaged:  # else it cannot be known what they need
                 kept = {name for each in listing.manifests[:count] for name in each.segments}
                 for name in self.segments.names() - kept:
                     self.segments.remove(name)
+
+    def _remove_damaged(self, listing: Listing, count: int) -> set[str]:
+        """Remove what cannot be read and is older than all that are kept; returns the others."""
+        kept = [each.uuid for each in listing.manifests[:count]]
+        old = {uuid for uuid in listing.damaged if len(kept) == count and uuid < min(kept)}
+        for uuid in old:
+            self._path(uuid).unlink(missing_ok=True)
+        return listing.damaged.keys() - old
 
     def _remove(self, manifest: Manifest) -> None:
         if manifest.former_size is not None:
@@ -206,13 +232,24 @@ class Store:
             self._path(manifest.uuid).unlink()
 
     def _reusable(self, listing: Listing) -> dict[str, Place]:
-        """Return the blocks that need not be written again: those in segments that the newest uses well."""
+        """Return the blocks that need not be written again: those in sound segments that are used well."""
         newest = listing.manifests[0] if listing.manifests else None
         if newest is None:
             return {}
         used = Counter(place.segment for place in set(newest.blocks))
-        kept = {name for name, number in used.items() if number * 2 >= self.segments.count(name) > 0}
+        well = {name for name, number in used.items() if number * 2 >= self.segments.count(name)}
+        kept = {name for name in well if self._is_sound(name)}
         return {place.digest: place for place in newest.blocks if place.segment in kept}
+
+    def _is_sound(self, name: str) -> bool:
+        """Look once in the life of a process: what is damaged must not get into further checkpoints."""
+        if name not in self._sound:
+            try:
+                self.segments.verify(name)
+            except Damaged:
+                return False
+            self._sound.add(name)
+        return True
 
     def _write_new(
         self,
@@ -262,6 +299,7 @@ class Store:
             file.write(manifest.to_text())
             file.flush()
             os.fsync(file.fileno())
+        faults.reach(faults.CHECKPOINT_MANIFEST)
         part.rename(self._path(manifest.uuid))
         sync(self.folder)
 

@@ -28,6 +28,8 @@ FILES = "files"
 """The pipeline's own folder for files, within its storage."""
 BYTES_PER_RECORD = 1000
 """Of `max_queued_bytes` where it is not given."""
+FLUSH = 1.0
+"""Seconds that steps are held up for outputs to write all; then they go on, and it is tried again."""
 FOREVER = 100 * 365 * 24 * 3600.0
 """Seconds, where a number of the wire would be longer than a timer can be."""
 
@@ -103,6 +105,52 @@ class Connectors:
                 with suppress(EngineError):  # the pipeline ends: it is sent again
                     await self._steps.alone(lambda writer: writer.mark(name, mark))
         await output.run()
+
+    def states(self) -> dict[str, Any]:
+        """Return what each connector goes on with; what no longer waits for others is among it."""
+        inputs = {
+            name: {
+                "paused": connector.endpoint.paused,
+                "configured": self._configs[name]["paused"],
+                "waits": name in self._waiting,
+                "ended": connector.endpoint.is_done,
+                "records": connector.endpoint.total_records,
+                "bytes": connector.endpoint.total_bytes,
+            }
+            for name, connector in self.inputs.items()
+        }
+        return inputs | {name: output.endpoint.state() for name, output in self.outputs.items()}
+
+    def resume(self, states: Mapping[str, Any]) -> None:
+        """Go on with stored states; before `start`. A pause that was configured anew counts for more."""
+        for name, connector in self.inputs.items():
+            state = states.get(name)
+            if state is None:
+                continue
+            connector.endpoint.resume(state)
+            if state["configured"] == self._configs[name]["paused"] and not state["waits"]:
+                connector.endpoint.paused = state["paused"]
+                self._waiting.pop(name, None)
+        for name, output in self.outputs.items():
+            if name in states:
+                output.endpoint.resume(states[name])
+
+    async def prepared(self) -> dict[str, Any] | None:
+        """Have outputs write all that they were told, while no step begins; return the states after it.
+
+        None where that takes too long.
+        """
+        written = [output.written() for output in self.outputs.values()]
+        if written:
+            _, late = await asyncio.wait(written, timeout=FLUSH)
+            if late:
+                return None
+        return self.states()
+
+    async def keep(self) -> None:
+        """Store the states, since somebody has changed one."""
+        states = self.states()
+        await self._steps.alone(lambda writer: writer.keep_states(states))
 
     def look(self) -> None:
         """Have each connector be active that should be: something it depends on may have changed."""

@@ -32,11 +32,11 @@ class ConnectorAnswers:
 
     async def start(self, request: Request) -> Response:
         """`GET /input_endpoints/{name}/start`."""
-        return self._steer(request, paused=False)
+        return await self._steer(request, paused=False)
 
     async def pause(self, request: Request) -> Response:
         """`GET /input_endpoints/{name}/pause`."""
-        return self._steer(request, paused=True)
+        return await self._steer(request, paused=True)
 
     async def input_stats(self, request: Request) -> Response:
         """`GET /input_endpoints/{name}/stats`."""
@@ -50,11 +50,11 @@ class ConnectorAnswers:
 
     async def start_output(self, request: Request) -> Response:
         """`GET /output_endpoints/{name}/start`: write what comes from now on."""
-        return self._steer_output(request, paused=False)
+        return await self._steer_output(request, paused=False)
 
     async def pause_output(self, request: Request) -> Response:
         """`GET /output_endpoints/{name}/pause`: throw away what comes, which is not written later either."""
-        return self._steer_output(request, paused=True)
+        return await self._steer_output(request, paused=True)
 
     async def command(self, request: Request) -> Response:
         """`POST /output_endpoints/{name}/command`: no transport of this release has any."""
@@ -67,19 +67,21 @@ class ConnectorAnswers:
         endpoint = self._input(request)
         return JSONResponse({"token": token(self._pipeline, endpoint, self._pipeline.steps.horizon)})
 
-    def _steer(self, request: Request, *, paused: bool) -> Response:
+    async def _steer(self, request: Request, *, paused: bool) -> Response:
         endpoint = self._input(request)
         connectors = self._pipeline.connectors
         if connectors is None or not endpoint.is_connector:
             raise _unknown("Input", endpoint.name)
         connectors.steer(endpoint.name, paused=paused)
+        await connectors.keep()
         return Response()
 
-    def _steer_output(self, request: Request, *, paused: bool) -> Response:
+    async def _steer_output(self, request: Request, *, paused: bool) -> Response:
         endpoint, connectors = self._output(request), self._pipeline.connectors
         if connectors is None or endpoint.name not in connectors.outputs:
             raise _unknown("Output", endpoint.name)
         endpoint.paused = paused
+        await connectors.keep()
         return Response()
 
     def _output(self, request: Request) -> OutputEndpoint:

@@ -47,7 +47,7 @@ class InputConnector:
     async def run(self) -> None:
         """Take all input, however often that has to be begun again."""
         self._offset = self._steps.offsets.get(self.endpoint.name)
-        while True:
+        while not self.endpoint.end_of_input:
             try:
                 await self._take_all()
             except Unavailable as error:

@@ -39,7 +39,8 @@ class OutputConnector:
     def __init__(self, parts: Output, metrics: Metrics) -> None:
         self._parts = parts
         self._metrics = metrics
-        self._waiting: asyncio.Queue[_Step | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Step | asyncio.Future[None] | None] = asyncio.Queue()
+        """Steps, who wait for all before them to be written, and at last the end."""
         self._held: list[pa.Table] = []
         self._unwritten: list[_Step] = []
         """Steps that have been taken, whose rows are held."""
@@ -87,11 +88,21 @@ class OutputConnector:
                 continue
             if step is None:
                 break
-            await self._take(step)
+            if isinstance(step, asyncio.Future):
+                await self._flush()
+                _settle(step)
+            else:
+                await self._take(step)
         await self._flush()
         await self._parts.sink.close()
         if self._parts.writer is not None:
             self._parts.writer.close()
+
+    def written(self) -> asyncio.Future[None]:
+        """Have all be written that has been delivered, also what is collected; returns what is done then."""
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait(written)
+        return written
 
     def end(self) -> None:
         """Have `run` end once all that has been delivered is written."""
@@ -123,8 +134,7 @@ class OutputConnector:
         written, self._unwritten = self._unwritten, []
         for step in written:
             self.endpoint.steps, self.endpoint.input_records = step.number, step.input_records
-            if not step.written.done():
-                step.written.set_result(None)
+            _settle(step.written)
 
     async def _write(self, rows: "pa.Table") -> None:
         writer = self._parts.writer
@@ -144,6 +154,11 @@ class OutputConnector:
                 return
             self.endpoint.transmitted_bytes += len(data)
         self.endpoint.transmitted_records += rows.num_rows
+
+
+def _settle(written: asyncio.Future[None]) -> None:
+    if not written.done():
+        written.set_result(None)
 
 
 @dataclass

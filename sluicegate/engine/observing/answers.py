@@ -51,10 +51,9 @@ class OwnAnswers:
         """`GET /stats`."""
         with_errors = flag(request, "include_connector_errors")
         self._pipeline.check_ready()
-        has_storage = self._pipeline.storage is not None
         state = self._pipeline.state
         account = self._pipeline.account
-        return JSONResponse(await account.stats(state, with_errors=with_errors, has_storage=has_storage))
+        return JSONResponse(await account.stats(state, with_errors=with_errors))
 
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`."""

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from sluicegate.engine.checkpoints.making import Checkpoints
 from sluicegate.engine.metrics import Metrics
 from sluicegate.engine.observing.memory import Pressure
 from sluicegate.engine.observing.series import Sample, Series
@@ -17,17 +18,19 @@ NO_BOOTSTRAP: dict[str, Any] = {
 class Account:
     """What a pipeline can say of itself at any time."""
 
-    def __init__(self, metrics: Metrics, series: Series, pressure: Pressure) -> None:
+    def __init__(
+        self, metrics: Metrics, series: Series, pressure: Pressure, checkpoints: Checkpoints
+    ) -> None:
         self._metrics = metrics
+        self._checkpoints = checkpoints
         self._series = series
         self._pressure = pressure
 
-    async def stats(self, state: str, *, with_errors: bool, has_storage: bool) -> dict[str, Any]:
+    async def stats(self, state: str, *, with_errors: bool) -> dict[str, Any]:
         """Return the body."""
         metrics, sample = self._metrics, await self._series.now()
-        # All transports here give offsets that are kept with the rows, so only storage can be lacking.
-        lacking = None if has_storage else ["StorageRequired"]
-        delayed = {"Temporary": ["TransactionInProgress"]} if metrics.transaction.is_open else None
+        permanent, temporary = self._checkpoints.permanent, self._checkpoints.temporary
+        delayed = {"Temporary": temporary} if temporary else None
         return {
             "global_metrics": {
                 "state": state,
@@ -36,11 +39,11 @@ class Account:
                 **self._process(sample),
                 **self._progress(),
             },
-            "suspend_error": {"Permanent": lacking} if lacking else delayed,
+            "suspend_error": {"Permanent": permanent} if permanent else delayed,
             "inputs": [each.describe(with_errors=with_errors) for each in metrics.endpoints.values()],
             "outputs": [each.describe(with_errors=with_errors) for each in metrics.outputs.values()],
-            "checkpoint_activity": {"status": "idle"} if has_storage else None,
-            "permanent_checkpoint_errors": lacking,
+            "checkpoint_activity": self._checkpoints.activity(),
+            "permanent_checkpoint_errors": permanent,
         }
 
     def _process(self, sample: Sample) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""What the deployment before left behind: its live database goes on, or becomes a checkpoint.
+
+Only with fault tolerance: what was acknowledged is in that database, be it newer than every checkpoint.
+"""
+
+from sluicegate.engine.checkpoints.manifest import draft
+from sluicegate.engine.situation import Situation
+from sluicegate.engine.storage import Storage
+from sluicegate.engine.stored import Stored
+
+
+def takes_over(situation: Situation, storage: Storage) -> bool:
+    """Tell whether a database that was left goes on as ours.
+
+    Where its program is another one it does not, and there is a checkpoint of it afterwards.
+    """
+    left = situation.left
+    if left is None:
+        return False
+    storage.drop_unmade(left)
+    if not storage.live(left).exists():
+        return False
+    own = situation.own()
+    before = situation.program
+    if (before.get("program_version"), before.get("plan_digest")) == (own.program_version, own.digest):
+        situation.live_of = left
+        return True
+    _make_checkpoint(situation, storage, left)
+    return False
+
+
+def _make_checkpoint(situation: Situation, storage: Storage, left: str) -> None:
+    from sluicegate.engine.database import Database
+
+    database = Database.open(storage.live(left), storage.temp, situation.deployment.config.runtime_config)
+    try:
+        program = database.program() or _told(situation)
+        made = draft(situation.deployment.config.name, program, *database.progress())
+        database.fold_and_close()
+    except BaseException:
+        database.close()
+        raise
+    storage.store.save(storage.store.begin(storage.live(left)), made)
+    situation.left = None
+    situation.list_checkpoints()
+    situation.remember()
+    storage.drop_live(left)
+
+
+def _told(situation: Situation) -> Stored:
+    """Return the program as the status has it, for a database that an earlier release has made."""
+    before = situation.program
+    return Stored(str(before.get("plan_digest")), int(before.get("program_version") or 0), None)
