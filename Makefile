@@ -42,8 +42,9 @@ test: lint  ## Lint, check types and arrows, run the tests (PYTEST_ARGS="-k name
 upgrade-test: $(INSTALLED)  ## Go from the release before to this one and back, under load
 	UPGRADE_TEST=long $(BIN)/pytest tests/upgrade
 
-engine-test: $(INSTALLED)  ## Kill an engine a hundred times, and compare many more steps of TPC-H and Nexmark
-	KILLS=100 STEP_BY_STEP=long $(BIN)/pytest tests/engine/test_killed.py tests/engine/test_step_by_step.py
+engine-test: $(INSTALLED)  ## Kill an engine at random and at named points, and compare many more steps of TPC-H and Nexmark
+	KILLS=100 KILLS_AT_POINTS=10 STEP_BY_STEP=long $(BIN)/pytest tests/engine/test_killed.py \
+		tests/engine/test_step_by_step.py tests/engine/checkpoints/test_points.py
 
 lint: $(INSTALLED)  ## Lint, formatting, types, arrows between the rooms
 	$(BIN)/ruff check

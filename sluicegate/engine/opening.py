@@ -89,7 +89,7 @@ class Opening:
         await self._fetch(situation)
         situation.check_going_on()
         situation.remember()
-        if situation.desired == "Suspended" and self._ended_suspended():
+        if self._ended_suspended():
             return None
         manifest = await asyncio.to_thread(self._choose)
         migration = None
@@ -128,7 +128,9 @@ class Opening:
     def _ended_suspended(self) -> bool:
         """Tell whether this deployment had finished suspending: its live database is gone."""
         situation = self._situation
-        return situation.storage is not None and not situation.storage.live(situation.live_of).exists()
+        if situation.storage is None or situation.desired != "Suspended" or not situation.settled:
+            return False
+        return not situation.storage.live(situation.live_of).exists()
 
     def _choose(self) -> Manifest | None:
         """Return the checkpoint to begin from; None where there is a live database, or nothing at all."""

@@ -87,6 +87,7 @@ class Pipeline:
         self.announce = announce
         self._database: Database | None = None
         self.failure: EngineError | None = None
+        self._begun = False
         self._suspending: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
         self.pressure = Pressure(deployment.config.runtime_config)
@@ -186,6 +187,8 @@ class Pipeline:
             await self.connectors.start()
         if self._database is not None:
             self.checkpoints.begin()
+        self._begun = True
+        self._suspend_if_wanted()
         if self.plan.reads_now and not self.clock.driven:
             self._ticking = asyncio.create_task(self._tick())
 
@@ -283,6 +286,8 @@ class Pipeline:
         self.announce(self.state.lower() if phase is Phase.READY else phase.value)
 
     def _fail_to_start(self, error: Exception) -> None:
+        if self.phase is Phase.TERMINATING:
+            return  # it was told to end while it began
         inner = error if isinstance(error, EngineError) else None
         if inner is None:
             stored = isinstance(error, StorageError | CheckpointError)
@@ -329,7 +334,7 @@ class Pipeline:
     # Suspending
 
     def _suspend_if_wanted(self) -> None:
-        ready = self.phase is Phase.READY and not self.checkpoints.temporary
+        ready = self._begun and self.phase is Phase.READY and not self.checkpoints.temporary
         if self.desired == "Suspended" and ready and self._suspending is None:
             self.announce("suspending")
             self._suspending = asyncio.create_task(self._suspend())

@@ -67,7 +67,7 @@ class Checkpoints:
         self._reasons: tuple[list[Any], str] | None = None
         """Why the checkpoint that was asked for is delayed, and since when."""
         self._began: str | None = None
-        self._steps_kept = -1
+        self._steps_kept = 0
         self._going_on = True
         self.prepared: Callable[[], Awaitable[dict[str, Any] | None]] = _nothing_to_prepare
         """Has outputs write all that they were told, and returns the states of connectors; None where one has
@@ -103,7 +103,8 @@ class Checkpoints:
     def begin(self) -> None:
         """Make one now and then, where that is configured."""
         seconds = _interval(self._situation.deployment.config.runtime_config)
-        self._steps_kept = self._metrics.steps
+        if self._situation.checkpoints:
+            self._steps_kept = self._situation.checkpoints[0].steps
         if seconds is not None and not self.permanent:
             self._periodic = asyncio.create_task(self._make_every(seconds))
 
@@ -192,36 +193,44 @@ class Checkpoints:
         self._situation.announce(f"could not make checkpoint {max(number, 0)} of this process ({error})")
 
     async def _make(self) -> None:
+        """Make one as soon as that is possible."""
         store = self._situation.store
         if store is None:
             raise NoStorage
-        async with self._reading:
-            writer, snapshot, made = await self._frozen()
-            self._began = datetime.now(UTC).isoformat()
-            try:
-                await asyncio.to_thread(self._save, store, snapshot, made)
-            finally:
-                writer.keeps_file = False
-                self._began = None
-
-    async def _frozen(self) -> "tuple[Writer, Snapshot, Manifest]":
-        """Wait until a checkpoint is possible; return it as it is to be, and a file that stays as it is."""
         try:
-            while True:
-                if not self._going_on:
-                    raise _Ended
-                async with self._steps.still():
-                    self._check()
-                    reasons = self.temporary
-                    states = None if reasons else await self.prepared()
-                    if states is not None:
-                        return await self._steps.within(partial(self._freeze, states))
-                self._delay(reasons or ["OutputEndpointBarrier"])
+            while self._going_on:
+                async with self._reading:
+                    frozen = await self._frozen()
+                    if frozen is not None:
+                        await self._save_in_background(store, *frozen)
+                        return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(AGAIN):
                         await self._situation.moved()
         finally:
             self._reasons = None
+        raise _Ended
+
+    async def _frozen(self) -> "tuple[Writer, Snapshot, Manifest] | None":
+        """Return a checkpoint as it is to be, and a file that stays as it is; None where it is delayed."""
+        async with self._steps.still():
+            self._check()
+            reasons = self.temporary
+            states = None if reasons else await self.prepared()
+            if states is not None:
+                return await self._steps.within(partial(self._freeze, states))
+        self._delay(reasons or ["OutputEndpointBarrier"])
+        return None
+
+    async def _save_in_background(
+        self, store: Store, writer: "Writer", snapshot: Snapshot, made: Manifest
+    ) -> None:
+        self._reasons, self._began = None, datetime.now(UTC).isoformat()
+        try:
+            await asyncio.to_thread(self._save, store, snapshot, made)
+        finally:
+            writer.keeps_file = False
+            self._began = None
 
     def _delay(self, reasons: list[Any]) -> None:
         if self._reasons is None or self._reasons[0] != reasons:

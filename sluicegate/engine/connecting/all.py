@@ -50,6 +50,8 @@ class Connectors:
         self.inputs: dict[str, InputConnector] = {}
         self.outputs: dict[str, OutputConnector] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._late: set[asyncio.Future[None]] = set()
+        """Done when an output that took too long has written what it had been told."""
         self._marks: dict[str, str] = {}
         """Of the outputs that send a snapshot: what stands for their configuration."""
 
@@ -113,7 +115,8 @@ class Connectors:
                 "paused": connector.endpoint.paused,
                 "configured": self._configs[name]["paused"],
                 "waits": name in self._waiting,
-                "ended": connector.endpoint.is_done,
+                # What a transaction holds is read again where it is not committed.
+                "ended": connector.endpoint.is_done and not self._metrics.transaction.is_open,
                 "records": connector.endpoint.total_records,
                 "bytes": connector.endpoint.total_bytes,
             }
@@ -140,12 +143,12 @@ class Connectors:
 
         None where that takes too long.
         """
-        written = [output.written() for output in self.outputs.values()]
-        if written:
-            _, late = await asyncio.wait(written, timeout=FLUSH)
-            if late:
-                return None
-        return self.states()
+        asked_now = not self._late
+        if asked_now:
+            self._late = {output.written() for output in self.outputs.values()}
+        if self._late:
+            _, self._late = await asyncio.wait(self._late, timeout=FLUSH)
+        return None if self._late or not asked_now else self.states()
 
     async def keep(self) -> None:
         """Store the states, since somebody has changed one."""

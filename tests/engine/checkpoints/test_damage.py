@@ -20,7 +20,7 @@ def own_segment(folder: Path, newest: str) -> Path:
     names = [set(json.loads(path.read_text())["segments"]) for path in folder.glob("*.json")]
     mine = set(json.loads((folder / f"{newest}.json").read_text())["segments"])
     [name] = [name for name in mine if sum(name in others for others in names) == 1]
-    return folder / "segments" / name
+    return folder / "segments" / str(name)
 
 
 def flip(path: Path, at: int = -1) -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,6 +42,11 @@ def checkpoint(engine: Engine) -> str:
     number = ask(engine)
     engine.eventually(lambda: status(engine)["success"] == number)
     return str(listed(engine)[0]["uuid"])
+
+
+def is_made(engine: Engine, number: int) -> bool:
+    """Tell whether the checkpoint with a number is whole."""
+    return bool(status(engine)["success"] == number)
 
 
 def status(engine: Engine, **parameters: str) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def test_numbers_count_from_zero_in_each_process(deploy: Deploy) -> None:
     for number in range(3):
         ingest(engine, number)
         assert ask(engine) == number
-        engine.eventually(lambda wanted=number: status(engine)["success"] == wanted)
+        engine.eventually(partial(is_made, engine, number))
     [newest, before] = listed(engine)
     assert set(newest) == {"uuid", "identifier", "fingerprint", "size", "steps", "processed_records"}
     assert (newest["steps"], before["steps"]) == (3, 2)
