@@ -1,13 +1,13 @@
 """The store alone, over files that look like databases: what is written, shared and removed."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from sluicegate.engine.checkpoints import store as module
 from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, draft, segment_name
 from sluicegate.engine.checkpoints.segments import LARGEST
 from sluicegate.engine.checkpoints.store import CheckpointError, Store
@@ -148,7 +148,7 @@ def test_uuids_are_in_order_whatever_the_clock_says(
 ) -> None:
     file = File(tmp_path / "db", 1)
     first = save(store, file)
-    monkeypatch.setattr(module.time, "time_ns", lambda: 0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
     second, third = save(store, file), save(store, file)
     assert first.uuid < second.uuid < third.uuid
 
