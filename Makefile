@@ -43,8 +43,9 @@ upgrade-test: $(INSTALLED)  ## Go from the release before to this one and back, 
 	UPGRADE_TEST=long $(BIN)/pytest tests/upgrade
 
 engine-test: $(INSTALLED)  ## Kill an engine at random and at named points, and compare many more steps of TPC-H and Nexmark
-	KILLS=100 KILLS_AT_POINTS=10 STEP_BY_STEP=long $(BIN)/pytest tests/engine/test_killed.py \
-		tests/engine/test_step_by_step.py tests/engine/checkpoints/test_points.py
+	KILLS=100 KILLS_AT_POINTS=10 STEP_BY_STEP=long STANDBY_MB=1024 STANDBY_ROUNDS=5 $(BIN)/pytest \
+		tests/engine/test_killed.py tests/engine/test_step_by_step.py tests/engine/checkpoints/test_points.py \
+		tests/engine/remote
 
 lint: $(INSTALLED)  ## Lint, formatting, types, arrows between the rooms
 	$(BIN)/ruff check

@@ -88,7 +88,7 @@ REMOTE = (
     ACTIVATE_PULLED,
     ACTIVATE_MARKED,
 )
-"""Armed by tests of the engine, which has a store and a standby there (tests/engine/remote), not by chaos."""
+"""Passed by a process that has a bucket; tests of `tests/engine/remote` kill it at each."""
 
 # In an engine that makes checkpoints, suspends, and begins from one
 CHECKPOINT_BEGUN = "checkpoint.begun"

@@ -21,6 +21,7 @@ from sluicegate.engine.errors import EngineError, PlainError
 from sluicegate.engine.observing.answers import OwnAnswers
 from sluicegate.engine.parameters import flag
 from sluicegate.engine.pipeline import Pipeline
+from sluicegate.engine.remote.answers import RemoteAnswers
 
 Handler = Callable[[Request], Awaitable[Response]]
 CLIENT_CLOSED = 499
@@ -69,7 +70,7 @@ class Endpoints:
         return JSONResponse(self._pipeline.pause(), 202)
 
     async def activate(self, request: Request) -> Response:
-        """`POST /activate?initial=`: as start or pause, since this release has no standby."""
+        """`POST /activate?initial=`: end standing by; else as start or pause."""
         initial = request.query_params.get("initial", "running")
         if initial not in ("running", "paused"):
             message = f"The initial status '{initial}' is neither running nor paused"
@@ -175,6 +176,7 @@ def create_app(pipeline: Pipeline) -> Starlette:
         Route("/query", endpoints.query),
         *ConnectorAnswers(pipeline).routes(),
         *OwnAnswers(pipeline).routes(),
+        *RemoteAnswers(pipeline).routes(),
         WebSocketRoute("/query", endpoints.converse),
     ]
     handlers: dict[Any, Any] = {

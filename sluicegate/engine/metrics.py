@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sluicegate.engine import redaction
 from sluicegate.engine.observing.timings import Timings
+from sluicegate.engine.observing.transfers import Transfers
 from sluicegate.engine.transactionstate import TransactionState
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ class Metrics:
         """Records that a transaction holds until its commit."""
         self.held_bytes = 0
         self.transaction = TransactionState()
+        self.pushes = Transfers()
+        self.pulls = Transfers()
         self.step_times = Timings()
         self.view_times: dict[str, Timings] = {}
         """Of the views that steps have maintained, by name."""

@@ -21,6 +21,7 @@ from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.deployment import Deployment
 from sluicegate.engine.errors import EngineError
+from sluicegate.engine.fetching import Fetching
 from sluicegate.engine.limits import Limits
 from sluicegate.engine.metrics import Metrics
 from sluicegate.engine.observing.memory import Pressure
@@ -29,6 +30,7 @@ from sluicegate.engine.observing.series import Series
 from sluicegate.engine.observing.stats import Account
 from sluicegate.engine.opening import Opening
 from sluicegate.engine.plan import Plan
+from sluicegate.engine.remote.synchronizer import Synchronizer
 from sluicegate.engine.situation import Situation
 from sluicegate.engine.steps import Steps
 from sluicegate.engine.storage import Storage, StorageError
@@ -93,6 +95,7 @@ class Pipeline:
         self.pressure = Pressure(deployment.config.runtime_config)
         self.series = Series(lambda: self.metrics.records, self._bytes_stored, self.pressure)
         self.checkpoints = Checkpoints(self.situation, self.steps, self.metrics, self.check_ready)
+        self.synchronizer = Synchronizer(self.situation, self.metrics)
         self.account = Account(self.metrics, self.series, self.pressure, self.checkpoints)
         self.sampling = Sampling()
         self.steps.after_each(self.series.touch)
@@ -171,7 +174,7 @@ class Pipeline:
     async def start(self) -> None:
         """Open the database and take up what is desired; a failure becomes the pipeline's state."""
         try:
-            database = await Opening(self.situation).run()
+            database = await Opening(self.situation, Fetching(self.metrics).fetch).run()
             if database is not None:
                 await asyncio.to_thread(self._take_over, database)
             if self.phase is Phase.STARTING:
@@ -187,6 +190,7 @@ class Pipeline:
             await self.connectors.start()
         if self._database is not None:
             self.checkpoints.begin()
+            self.synchronizer.begin()
         self._begun = True
         self._suspend_if_wanted()
         if self.plan.reads_now and not self.clock.driven:
@@ -223,11 +227,13 @@ class Pipeline:
         return self._desire("pause", "Paused")
 
     def activate(self, wanted: str) -> str:
-        """Take input or none, as this release has no standby to leave."""
-        return self._desire("activate", wanted)
+        """Take input or none, after standing by or not."""
+        return self._desire("activate", wanted, "Standby")
 
     def suspend(self) -> None:
         """Begin to checkpoint and let go of the database."""
+        if self.desired == "Standby":
+            raise errors.invalid_transition("suspend", self.desired)
         if self.desired != "Suspended":
             self.situation.wish("Suspended")
         if self.failure is not None:
@@ -255,14 +261,15 @@ class Pipeline:
         self.sampling.close()
         for query in self.queries:
             query.interrupt()
+        await self.synchronizer.end()
         await self.checkpoints.end()
         await self._wind_down(errors.terminating())
         async with self.steps.still():
             if self._database is not None and terminating is Phase.READY and self._suspending is None:
                 await asyncio.to_thread(self._database.close)
 
-    def _desire(self, action: str, wanted: str) -> str:
-        if self.desired not in ("Running", "Paused"):
+    def _desire(self, action: str, wanted: str, *also: str) -> str:
+        if self.desired not in ("Running", "Paused", *also):
             raise errors.invalid_transition(action, self.desired)
         answer = f"Pipeline transitioning from {self.desired} to {wanted}"
         moved = self.desired != wanted

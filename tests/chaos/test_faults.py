@@ -92,3 +92,10 @@ def test_every_point_between_is_passed_somewhere() -> None:
     } - _reached()
     assert named == {"READOPTING"}  # in worker.py
     assert "faults.reach(faults.READOPTING)" in (SOURCE / "worker.py").read_text()
+
+
+def test_every_point_of_an_engine_is_passed_somewhere() -> None:
+    points = {*faults.ENGINE, *faults.REMOTE}
+    named = {name for name, value in vars(faults).items() if name.isupper() and value in points}
+    assert named <= _reached()
+    assert points.isdisjoint(faults.POINTS)

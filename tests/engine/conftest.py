@@ -41,6 +41,8 @@ class Engine:
         self.program_version = 1
         self.checkpoint: str | None = None
         self.environment: dict[str, str] = {}
+        self.name = "pipeline-1"
+        self.generation = 1
         self.runtime_config: dict[str, Any] = {"workers": 2}
         self.connector_networks: tuple[str, ...] = ()
         self.storage = folder / STORAGE_FOLDER if storage else None
@@ -53,11 +55,11 @@ class Engine:
         """Start the process; wait until it has finished starting, well or not."""
         plan = compiled(self.program)
         config = EngineConfig(
-            name="pipeline-1",
+            name=self.name,
             given_name="demo",
             pipeline_id=str(uuid.UUID(int=1)),
             deployment_id=self.deployment_id,
-            generation=1,
+            generation=self.generation,
             program_version=self.program_version,
             auth_token=TOKEN,
             connector_networks=list(self.connector_networks),

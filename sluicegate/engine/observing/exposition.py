@@ -31,6 +31,7 @@ class Exposition:
         yield from self._inputs()
         yield from self._outputs()
         yield from self._times()
+        yield from self._transfers()
 
     def text(self) -> str:
         """Return them as Prometheus reads them."""
@@ -103,6 +104,18 @@ class Exposition:
             if spent is not None and view.maintenance is not None:
                 views.add_metric([view.name, view.maintenance.kind], spent.count, spent.seconds)
         yield views
+
+    def _transfers(self) -> Iterator[Metric]:
+        for way, each in (("push", self._metrics.pushes), ("pull", self._metrics.pulls)):
+            name = f"checkpoint_sync_{way}"
+            yield CounterMetricFamily(f"{name}_success", "Checkpoints that were copied", value=each.successes)
+            yield CounterMetricFamily(f"{name}_failures", "Copies that failed", value=each.failures)
+            for key, about, total in (
+                ("transferred_bytes", "Bytes of what was copied", each.bytes),
+                ("duration_seconds", "How long it took", each.seconds),
+                ("transfer_speed", "Bytes per second", each.speeds),
+            ):
+                yield SummaryMetricFamily(f"{name}_{key}", about, count_value=each.successes, sum_value=total)
 
 
 def _labelled(family: CounterMetricFamily, values: Iterable[tuple[str, float]]) -> CounterMetricFamily:

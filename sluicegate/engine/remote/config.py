@@ -1,7 +1,6 @@
 """What `storage.backend.config.sync` asks for (contract §9.5), with its secrets and what is not given.
 
-`given` tells whether anything is asked for; `SyncConfig.read` reads it, and raises RemoteError where a value
-cannot be used. The API has checked the types.
+`SyncConfig.read` raises RemoteError where a value cannot be used. The API has checked the types.
 """
 
 import os
@@ -15,6 +14,8 @@ from sluicegate.engine.transports import objectstore
 from sluicegate.protocol import compose, secret_variable
 
 DEFAULT_REGION = "us-east-1"
+SHORTEST = 1.0
+"""Seconds between two looks or pushes, however few are asked for."""
 TRANSFERS = 20
 """Files at once where nothing is asked for."""
 LATEST = "latest"
@@ -82,22 +83,13 @@ class SyncConfig:
             credentials=_credentials(found),
             start_from_checkpoint=found.get("start_from_checkpoint"),
             fail_if_no_checkpoint=bool(found.get("fail_if_no_checkpoint")),
-            pull_interval=float(found.get("pull_interval", 10)),
-            push_interval=None if push_interval is None else float(push_interval),
+            pull_interval=max(SHORTEST, float(found.get("pull_interval", 10))),
+            push_interval=None if push_interval is None else max(SHORTEST, float(push_interval)),
             retention_min_count=int(found.get("retention_min_count", 10)),
             retention_min_age=timedelta(days=int(found.get("retention_min_age", 30))),
             transfers=max(1, int(found.get("transfers") or TRANSFERS)),
             ignore_checksum=bool(found.get("ignore_checksum")),
         )
-
-
-def given(runtime_config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return what is asked for, None where checkpoints stay on this machine."""
-    backend = (runtime_config.get("storage") or {}).get("backend") or {}
-    if backend.get("name") != "file":
-        return None
-    found: Mapping[str, Any] | None = (backend.get("config") or {}).get("sync")
-    return found
 
 
 def _credentials(found: Mapping[str, Any]) -> dict[str, str]:

@@ -58,6 +58,10 @@ class Puller:
         uuid = await self._newest(bucket, held) if wanted == LATEST else wanted
         if uuid is None:
             return None
+        pipeline = None if held is None else held.owner.pipeline
+        here = await asyncio.to_thread(self._here, uuid)
+        if here is not None:
+            return Pulled(here, str(bucket.place), pipeline)
         try:
             found = await bucket.read(layout.manifest(uuid))
         except Missing:
@@ -74,7 +78,7 @@ class Puller:
                 f"{error.strerror}"
             ) from error
         await asyncio.to_thread(self._store.retain)
-        return Pulled(manifest, str(bucket.place), None if held is None else held.owner.pipeline)
+        return Pulled(manifest, str(bucket.place), pipeline)
 
     async def _newest(self, bucket: Bucket, held: owner.Held | None) -> str | None:
         if held is not None and held.owner.newest is not None:
@@ -93,9 +97,7 @@ class Puller:
         return manifest
 
     async def _bring(self, bucket: Bucket, manifest: Manifest, text: bytes, received: Heard) -> None:
-        """Have a checkpoint here, unless it is."""
-        if await asyncio.to_thread(self._is_here, manifest):
-            return
+        """Have a checkpoint here."""
         missing = [name for name in manifest.segments if not self._store.segments.count(name)]
         await asyncio.to_thread(self._check_room, bucket, manifest, missing)
 
@@ -111,12 +113,13 @@ class Puller:
         received(len(text))
         faults.reach(faults.PULL_MANIFEST_HERE)
 
-    def _is_here(self, manifest: Manifest) -> bool:
+    def _here(self, uuid: str) -> Manifest | None:
+        """Return a checkpoint that is here and lacks nothing."""
         try:
-            here = Manifest.from_text(self._store.text(manifest.uuid))
+            here = Manifest.from_text(self._store.text(uuid))
         except (FileNotFoundError, manifests.Damaged):
-            return False
-        return all(self._store.segments.count(name) for name in here.segments)
+            return None
+        return here if all(self._store.segments.count(name) for name in here.segments) else None
 
     async def _fetch(self, bucket: Bucket, name: str) -> int:
         segments = self._store.segments

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.engine.remote import config
+from sluicegate.engine.remote.asked import given
 from sluicegate.engine.remote.config import Place, SyncConfig
 from sluicegate.engine.remote.failures import RemoteError
 from sluicegate.protocol import secret_variable
@@ -66,6 +66,6 @@ def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_only_the_file_backend_has_it(storage: Any) -> None:
-    assert config.given({"storage": storage}) is None
+    assert given({"storage": storage}) is None
     backend = {"name": "file", "config": {"sync": {"bucket": "here"}}}
-    assert config.given({"storage": {"backend": backend}}) == {"bucket": "here"}
+    assert given({"storage": {"backend": backend}}) == {"bucket": "here"}

@@ -12,13 +12,14 @@ import pytest
 
 from sluicegate.engine.checkpoints.manifest import BLOCK, Manifest
 from sluicegate.engine.remote import layout, owner
-from sluicegate.engine.remote.bucket import Bucket, Buckets
+from sluicegate.engine.remote.bucket import Bucket, Buckets, connected
 from sluicegate.engine.remote.failures import Damaged, Missing, Refused, RemoteError
 from sluicegate.engine.remote.owner import Owner
 from sluicegate.engine.remote.pull import Pulled, Puller
 from sluicegate.engine.remote.push import Pusher
 from sluicegate.engine.remote.retention import Retention
-from tests.engine.remote.conftest import config
+from tests.engine.remote.breaking import breaking
+from tests.engine.remote.conftest import LOOPBACK, config
 from tests.engine.remote.copies import Shelf
 
 ME = Owner("pipeline-1", generation=1, deployment_id="one")
@@ -260,3 +261,26 @@ async def test_nothing_is_removed_here_while_it_is_pushed(
 
     monkeypatch.setattr(bucket, "upload", slowly)
     await push(primary, bucket, made)
+
+
+async def test_a_server_that_breaks_off_in_the_middle(
+    primary: Shelf, standby: Shelf, server: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.engine.remote.bucket.RETRIES", 1)
+    made = primary.grow(40)
+    async with breaking(server) as way, connected(config(way.url, place), LOOPBACK) as buckets:
+        way.limit = 1 << 20
+        with pytest.raises(RemoteError, match=r"writing 'segments/\w+' failed"):
+            await push(primary, buckets.own, made)
+        assert await pull(standby, buckets.own) == (None, 0)
+        way.limit = None
+        await push(primary, buckets.own, made)
+        way.limit = 1 << 20
+        with pytest.raises(RemoteError, match=r"reading 'segments/\w+' failed"):
+            await pull(standby, buckets.own)
+        assert not standby.store.listing().manifests
+        assert way.broken
+        way.limit = None
+        found, _ = await pull(standby, buckets.own)
+    assert found is not None
+    assert standby.content(made) == primary.file.read_bytes()

@@ -1,0 +1,13 @@
+"""Whether a pipeline has a bucket; a module of its own, since a start without one loads nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def given(runtime_config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what is asked for, None where checkpoints stay on this machine."""
+    backend = (runtime_config.get("storage") or {}).get("backend") or {}
+    if backend.get("name") != "file":
+        return None
+    found: Mapping[str, Any] | None = (backend.get("config") or {}).get("sync")
+    return found
