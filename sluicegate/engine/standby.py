@@ -12,6 +12,7 @@ is never pulled into it.
 """
 
 import asyncio
+import importlib
 import json
 import os
 from collections.abc import Awaitable
@@ -25,6 +26,7 @@ from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.fetching import MARKER
+from sluicegate.engine.plan import Plan
 from sluicegate.engine.remote.config import LATEST
 from sluicegate.engine.remote.failures import RemoteError
 from sluicegate.engine.situation import Situation
@@ -53,8 +55,10 @@ class Standby:
         """Return once the pipeline is activated and has the newest checkpoint; raises where it cannot."""
         situation = self._situation
         try:
-            while situation.desired == "Standby":
+            if situation.desired == "Standby":
                 situation.status = "Standby"
+                await asyncio.to_thread(_get_ready, situation.plan)
+            while situation.desired == "Standby":
                 await self._pull()
                 await self._wait(self._exchange.config.pull_interval)
             situation.status = "Initializing"
@@ -108,13 +112,21 @@ class Standby:
         if found is not None:
             await self._assembled()
             if self._ahead.uuid != found.manifest.uuid:
-                await asyncio.to_thread(self._ahead.follow, found.manifest)
+                await self._put_together(found.manifest)
             situation.ahead = (found.manifest.uuid, self._ahead.path)
         elif self._exchange.config.fail_if_no_checkpoint and not situation.checkpoints:
             raise RemoteError("the standby cannot take over: there is no checkpoint to begin from")
         await asyncio.to_thread(self._mark, found)
         faults.reach(faults.ACTIVATE_MARKED)
         await asyncio.to_thread(situation.list_checkpoints)
+
+    async def _put_together(self, manifest: Manifest) -> None:
+        try:
+            await asyncio.to_thread(self._ahead.follow, manifest)
+        except CheckpointError:  # a block here is not what was pulled: it is brought once more
+            await asyncio.to_thread(heal, self._storage.store, manifest)
+            await self._unless_ending(self._exchange.pull(manifest.uuid))
+            await asyncio.to_thread(self._ahead.follow, manifest)
 
     def _mark(self, found: "Pulled | None") -> None:
         marker = self._storage.path / MARKER
@@ -156,6 +168,13 @@ class Standby:
         if reason != self._said:
             self._said = reason
             self._situation.announce(f"stands by ({reason}) as")
+
+
+def _get_ready(plan: Plan) -> None:
+    """Load what opening a database takes, and open one, as processes of the warm pool do."""
+    importlib.import_module("sluicegate.engine.preload")
+    if plan.input_connectors or plan.output_connectors:
+        importlib.import_module("sluicegate.engine.connecting.all")
 
 
 def _described(found: "Pulled", pipeline: str, exchange: "Exchange") -> str:

@@ -79,17 +79,25 @@ class Bucket:
     async def write(self, key: str, data: bytes, *, over: str | None) -> str | None:
         """Write a small object over a version of it, None where there must be none; return the new one.
 
-        Raises Conflict. A server without conditional writes writes in any case.
+        Raises Conflict. With a server that knows no conditional writes it is compared here, just before.
         """
         with self._telling(f"writing '{key}'"):
             try:
                 mode = "create" if over is None else {"e_tag": over}
                 result = await self._store.put_async(key, data, mode=mode)  # type: ignore[arg-type]
-            except (NotSupportedError, BaseError) as error:
+            except BaseError as error:
                 if not _is_unsupported(error):
                     raise
+                if await self._tag(key) != over:
+                    raise PreconditionError(f"'{key}' has changed") from error
                 result = await self._store.put_async(key, data)
         return result["e_tag"]
+
+    async def _tag(self, key: str) -> str | None:
+        try:
+            return (await self._store.head_async(key))["e_tag"]
+        except FileNotFoundError:
+            return None
 
     async def replace(self, key: str, data: bytes) -> None:
         """Write a small object, whatever is there."""

@@ -35,9 +35,11 @@ class Retention:
         """Remove what is not to be kept, after a push."""
         listed = await bucket.list(layout.CHECKPOINTS)
         there = {uuid: listed[uuid + layout.ENDING] for uuid in layout.uuids(listed)}
+        old = self._old(there, newest, now)
+        if not old:
+            return  # to look for segments of nobody takes reading all manifests
         segments = await bucket.list(layout.SEGMENTS)
         await self._learn(bucket, there)
-        old = self._old(there, newest, now)
         await bucket.delete([layout.manifest(uuid) for uuid in old])
         faults.reach(faults.PUSH_MANIFESTS_REMOVED)
         freed = {name for uuid in old for name in self._needs.pop(uuid, ())}

@@ -10,8 +10,10 @@ from tests.engine.remote.conftest import LOOPBACK, asked
 
 PROGRAM = """
 CREATE TABLE item (id BIGINT NOT NULL PRIMARY KEY, text VARCHAR) WITH ('materialized' = 'true');
+CREATE TABLE line (n BIGINT NOT NULL, text VARCHAR NOT NULL) WITH ('materialized' = 'true');
 CREATE MATERIALIZED VIEW total AS SELECT COUNT(*) AS c, SUM(id) AS s FROM item;
 """
+BATCH = 100_000
 COUNT = "SELECT COUNT(*) AS c FROM item"
 
 
@@ -32,6 +34,22 @@ class Machine:
         rows = [{"insert": {"id": n, "text": f"row {n}"}} for n in range(first, first + count)]
         body = "\n".join(map(json.dumps, rows))
         assert self.engine.push("item", body, format="json").status_code == 200
+
+    def fill(self, size: int) -> int:
+        """Have a state of about so many bytes; returns how many lines it has."""
+        batches = 1
+        self._add_lines(0)
+        self.checkpoint()
+        [newest, *_] = self.engine.http.get("/checkpoints").json()
+        batches += size // int(newest["size"])
+        for number in range(1, batches):
+            self._add_lines(number)
+        return batches * BATCH
+
+    def _add_lines(self, number: int) -> None:
+        text = " || ".join(f"md5(n::VARCHAR || '{salt}')" for salt in range(5))
+        numbers = f"(SELECT range AS n FROM range({number * BATCH}, {(number + 1) * BATCH}))"
+        self.engine.rows(f"INSERT INTO line SELECT n, {text} FROM {numbers}")
 
     def checkpoint(self) -> str:
         """Make a checkpoint; returns its uuid."""

@@ -2,8 +2,10 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from obstore.exceptions import NotSupportedError
 
 from sluicegate.engine.remote import owner
 from sluicegate.engine.remote.bucket import Bucket
@@ -49,4 +51,34 @@ async def test_of_many_at_once_one_owns_it(bucket: Bucket) -> None:
 async def test_something_else_of_that_name(bucket: Bucket) -> None:
     await bucket.replace(owner.KEY, b"[]")
     with pytest.raises(Damaged):
+        await owner.claim(bucket, FIRST)
+
+
+class Unconditional:
+    """A server that knows no conditional writes."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def put_async(self, key: str, data: bytes, *, mode: Any = None) -> Any:
+        """Write, unless there is a condition."""
+        if mode is not None:
+            raise NotSupportedError("no conditions")
+        return await self._store.put_async(key, data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_a_server_without_conditional_writes(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "_store", Unconditional(bucket._store))
+    held = await owner.claim(bucket, FIRST)
+    await owner.commit(bucket, held, "a checkpoint")
+    with pytest.raises(Refused, match="belongs to pipeline-1"):
+        await owner.claim(bucket, OTHER)
+    early = await owner.claim(bucket, FIRST)
+    await owner.claim(bucket, LATER)
+    with pytest.raises(Refused, match="was taken over"):
+        await owner.commit(bucket, early, "too late")
+    with pytest.raises(Refused, match="a later deployment"):
         await owner.claim(bucket, FIRST)
