@@ -76,6 +76,7 @@ class Database:
 
     def fold_and_close(self) -> None:
         """Fold the write-ahead log into the file, so that the file alone is the database."""
+        self.writer.check_room()
         self._connection.execute("FORCE CHECKPOINT")
         self.close()
 

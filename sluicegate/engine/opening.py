@@ -174,7 +174,7 @@ class Opening:
             try:
                 storage.store.assemble(manifest, fresh)
             except CheckpointError as error:
-                raise origin.explained(error, storage.store.listing()) from error
+                raise origin.explained(error, storage.store.listing(), manifest.uuid) from error
         faults.reach(faults.RESTORE_ASSEMBLED)
         storage.put_live(fresh, self._situation.live_of)
         faults.reach(faults.RESTORE_PLACED)

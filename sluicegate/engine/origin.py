@@ -55,12 +55,12 @@ def chosen(deployment: Deployment, listing: Listing) -> Manifest | None:
     try:
         return listing.find(listing.newest)
     except CheckpointError as error:
-        raise explained(error, listing) from error
+        raise explained(error, listing, listing.newest) from error
 
 
-def explained(error: CheckpointError, listing: Listing) -> CheckpointError:
+def explained(error: CheckpointError, listing: Listing, damaged: str) -> CheckpointError:
     """Add to the error of a damaged checkpoint what can be done."""
-    others = [each.uuid for each in listing.manifests if each.uuid not in str(error)]
+    others = [each.uuid for each in listing.manifests if each.uuid != damaged]
     advice = "there is no other; `checkpoint=none` starts the pipeline empty"
     if others:
         advice = f"`checkpoint={others[0]}` starts from another one, without what came since"

@@ -14,6 +14,7 @@ from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import Store
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.deployment import Deployment
+from sluicegate.engine.errors import EngineError
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.storage import Storage
 from sluicegate.engine.stored import Stored
@@ -90,9 +91,14 @@ class Situation:
         self.signal()
 
     def wish(self, desired: str) -> None:
-        """Desire something else from now on; on the event loop."""
-        self.desired = desired
-        self.remember()
+        """Desire something else, on the event loop. Where that cannot be kept, nothing changes."""
+        before, self.desired = self.desired, desired
+        try:
+            self.remember()
+        except OSError as error:
+            self.desired = before
+            message = f"The status cannot be kept on the disk, so {before} is still desired: {error}"
+            raise EngineError(500, "StorageError", message, {"error": str(error)}) from error
         self.signal()
 
     def own(self) -> Stored:

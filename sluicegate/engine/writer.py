@@ -5,6 +5,7 @@ other: an error inside a transaction of DuckDB ends all of it. Inside, tables an
 offsets and the step's number with them.
 """
 
+import errno
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shutil import disk_usage
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -44,6 +46,8 @@ TRANSACTIONS = "~transactions"
 
 LONGEST_LOG = 16 << 20
 """Bytes of DuckDB's log, after which it is folded into the file: what DuckDB would do by itself."""
+SPARE = 2 << 20
+"""Bytes that have to be free beyond twice the log, for what DuckDB writes anew of tables that it touches."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ class Writer:
         after the next call: the step is committed, and to fail now would have it repeated."""
         with suppress(duckdb.Error):
             self._scratch.clear()
-            if self._log is not None and not self.keeps_file and _size(self._log) > LONGEST_LOG:
+            long = self._log is not None and _size(self._log) > LONGEST_LOG
+            if long and not self.keeps_file and self._has_room:
                 self._run("CHECKPOINT")
 
     def begin_transaction(self) -> int:
@@ -205,7 +210,18 @@ class Writer:
 
     def fold(self) -> None:
         """Fold the write-ahead log into the file and give blocks of deleted rows back; repeating is fine."""
+        self.check_room()
         self._run("CHECKPOINT")
+
+    def check_room(self) -> None:
+        """Raise OSError where the log cannot be folded for lack of room: to try it would end DuckDB."""
+        if not self._has_room:
+            message = "No space left on device to fold the log of the database into its file"
+            raise OSError(errno.ENOSPC, message, str(self._log))
+
+    @property
+    def _has_room(self) -> bool:
+        return self._log is None or disk_usage(self._log.parent).free > 2 * _size(self._log) + SPARE
 
     def keep_states(self, found: Mapping[str, Any]) -> None:
         """Store the states of connectors, by name; of others nothing is kept."""

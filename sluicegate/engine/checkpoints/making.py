@@ -240,7 +240,8 @@ class Checkpoints:
         situation = self._situation
         if situation.storage is None:
             raise NoStorage
-        writer.keep_states(states)
+        if states != writer.states():
+            writer.keep_states(states)
         faults.reach(faults.CHECKPOINT_BEGUN)
         writer.fold()
         faults.reach(faults.CHECKPOINT_FOLDED)

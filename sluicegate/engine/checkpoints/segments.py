@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,50 +63,63 @@ class Segments:
 
 
 class SegmentWriter:
-    """Writes blocks into segments, one after the other."""
+    """Writes blocks into segments; one is brought down to the disk while the next is written."""
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
         self._file: BinaryIO | None = None
         self._digests: list[str] = []
-        self.places: dict[str, Place] = {}
-        """Of each block in a finished segment, by its digest."""
+        self._number = 0
+        self._down = ThreadPoolExecutor(1, "segment")
+        self._going_down: list[Future[dict[str, Place]]] = []
 
     def add(self, digest: str, block: bytes | bytearray | memoryview) -> None:
         """Write a block."""
         if self._file is None:
+            self._number += 1
             self._file = self._part.open("wb")
         self._file.write(block)
         self._digests.append(digest)
         if len(self._digests) * BLOCK >= LARGEST:
-            self.finish()
+            self._put_down()
 
-    def finish(self) -> None:
-        """Have the last segment on the disk, under its name."""
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        with file:
-            file.flush()
-            os.fsync(file.fileno())
-        digests, self._digests = self._digests, []
-        name = segment_name(digests)
-        faults.reach(faults.CHECKPOINT_SEGMENT)
-        self._part.rename(self._segments.path(name))
+    def finish(self) -> dict[str, Place]:
+        """Have all segments on the disk, under their names; return the place of each block by its digest."""
+        self._put_down()
+        places: dict[str, Place] = {}
+        for segment in self._going_down:
+            places |= segment.result()
         sync(self._segments.folder)
-        self.places |= {digest: Place(digest, name, number) for number, digest in enumerate(digests)}
+        return places
 
     def abandon(self) -> None:
         """Leave nothing of a segment that is not finished; it is fine to call this at the end, too."""
+        self._down.shutdown(cancel_futures=True)
         if self._file is not None:
             with contextlib.suppress(OSError), self._file:  # what it could not write, it cannot flush either
                 pass
             self._file = None
-        self._part.unlink(missing_ok=True)
+        for part in self._segments.folder.glob(".new-*"):
+            part.unlink()
 
     @property
     def _part(self) -> Path:
-        return self._segments.part("new")
+        return self._segments.part(f"new-{self._number}")
+
+    def _put_down(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            digests, self._digests = self._digests, []
+            self._going_down.append(self._down.submit(self._name, file, self._part, digests))
+
+    def _name(self, file: BinaryIO, part: Path, digests: Sequence[str]) -> dict[str, Place]:
+        with file:
+            file.flush()
+            os.fsync(file.fileno())
+        name = segment_name(digests)
+        faults.reach(faults.CHECKPOINT_SEGMENT)
+        part.rename(self._segments.path(name))
+        return {digest: Place(digest, name, number) for number, digest in enumerate(digests)}
 
 
 def verify(file: Path, name: str) -> None:

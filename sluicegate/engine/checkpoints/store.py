@@ -20,17 +20,16 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from io import FileIO
-from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
 from sluicegate import faults
-from sluicegate.engine.checkpoints import former
-from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, Place, digest_of
+from sluicegate.engine.checkpoints import former, reading
+from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, Place
+from sluicegate.engine.checkpoints.reading import TOGETHER
 from sluicegate.engine.checkpoints.segments import Segments, SegmentWriter, sync
 
 KEPT = 2
@@ -70,6 +69,12 @@ class Snapshot:
     head: bytes
     count: int
     """Of its blocks."""
+
+    def runs(self) -> Iterator[reading.Run]:
+        """Say where they lie."""
+        for first in range(0, self.count, TOGETHER):
+            count = min(TOGETHER, self.count - first)
+            yield reading.Run(self.file, HEAD + first * BLOCK, count)
 
 
 class Store:
@@ -147,12 +152,12 @@ class Store:
         writer = SegmentWriter(self.segments)
         try:
             digests = self._write_new(snapshot, places, writer, going_on)
+        except reading.Short as error:
+            raise CheckpointError(f"{snapshot.file} has become shorter while it was read") from error
         finally:
             writer.abandon()
         if digests is None:
             return None
-        places |= writer.places
-        self._sound |= {place.segment for place in writer.places.values()}
         blocks = tuple(places[digest] for digest in digests)
         faults.reach(faults.CHECKPOINT_BLOCKS)
         made = replace(draft, uuid=_next_uuid(listing), head=snapshot.head, blocks=blocks).sealed()
@@ -258,40 +263,55 @@ class Store:
         writer: SegmentWriter,
         going_on: Callable[[], bool],
     ) -> list[str] | None:
-        """Write the blocks that have no place yet; return the digests of all, in order."""
+        """Write the blocks that have no place yet, and note theirs; return the digests of all, in order."""
         digests: list[str] = []
         seen = set(places)
-        block = bytearray(BLOCK)
-        with snapshot.file.open("rb", buffering=0) as reader:
-            reader.seek(HEAD)
-            for _ in range(snapshot.count):
+        with closing(reading.blocks(snapshot.runs())) as read:
+            for blocks in read:
                 if not going_on():
                     return None
-                if reader.readinto(block) != BLOCK:
-                    raise CheckpointError(f"{snapshot.file} has become shorter while it was read")
-                digest = digest_of(block)
-                digests.append(digest)
-                if digest not in seen:
-                    writer.add(digest, block)
-                    seen.add(digest)
-        writer.finish()
+                for digest, block in blocks:
+                    digests.append(digest)
+                    if digest not in seen:
+                        writer.add(digest, block)
+                        seen.add(digest)
+        new = writer.finish()
+        places |= new
+        self._sound |= {place.segment for place in new.values()}
         return digests
 
-    def _blocks(self, manifest: Manifest) -> Iterator[bytearray]:
-        block = bytearray(BLOCK)
-        for name, places in groupby(manifest.blocks, key=lambda place: place.segment):
-            with self._segment(name) as file:
-                for place in places:
-                    file.seek(place.number * BLOCK)
-                    if file.readinto(block) != BLOCK or digest_of(block) != place.digest:
-                        raise Damaged(f"block {place.number} of segment {name} is not what was written")
-                    yield block
-
-    def _segment(self, name: str) -> FileIO:
+    def _blocks(self, manifest: Manifest) -> Iterator[memoryview]:
+        """Give the blocks of a checkpoint; raises Damaged where one is not what was written."""
+        wanted = iter(manifest.blocks)
         try:
-            return FileIO(self.segments.path(name))
-        except FileNotFoundError:
-            raise Damaged(f"segment {name} is missing") from None
+            with closing(reading.blocks(self._runs(manifest))) as read:
+                for blocks in read:
+                    for digest, block in blocks:
+                        place = next(wanted)
+                        if digest != place.digest:
+                            where = f"block {place.number} of segment {place.segment}"
+                            raise Damaged(f"{where} is not what was written")
+                        yield block
+        except FileNotFoundError as error:
+            raise Damaged(f"{error.filename} is missing") from error
+        except reading.Short as error:
+            raise Damaged(str(error)) from error
+
+    def _runs(self, manifest: Manifest) -> Iterator[reading.Run]:
+        """Say where the blocks of a checkpoint lie."""
+        begin, count = None, 0
+        for place in manifest.blocks:
+            follows = begin is not None and begin.segment == place.segment
+            if begin is None or not follows or begin.number + count != place.number or count == TOGETHER:
+                if begin is not None:
+                    yield self._run(begin, count)
+                begin, count = place, 0
+            count += 1
+        if begin is not None:
+            yield self._run(begin, count)
+
+    def _run(self, begin: Place, count: int) -> reading.Run:
+        return reading.Run(self.segments.path(begin.segment), begin.number * BLOCK, count)
 
     def _write(self, manifest: Manifest) -> None:
         part = self.folder / f".{manifest.uuid}"

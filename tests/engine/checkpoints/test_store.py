@@ -166,6 +166,8 @@ def test_a_block_that_went_bad_does_not_get_into_a_later_checkpoint(store: Store
 
 def test_what_was_not_to_go_on_leaves_nothing(store: Store, tmp_path: Path) -> None:
     file = File(tmp_path / "db", 3)
+    file.blocks *= 20
+    file.write()
     answers = iter([True, True, False])
     assert store.save(store.begin(file.path), DRAFT, lambda: next(answers)) is None
     assert not list(store.folder.rglob("*.json"))
