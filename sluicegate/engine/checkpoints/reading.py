@@ -5,7 +5,7 @@ To hash is what a checkpoint costs beyond a copy. Python lets other threads run 
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ Block = tuple[str, memoryview]
 """A digest, and what it is of."""
 
 
-def blocks(runs: Iterable[Run]) -> Iterator[list[Block]]:
+def blocks(runs: Iterable[Run]) -> Generator[list[Block]]:
     """Give the blocks of each run; raises Short or OSError where one cannot be read."""
     coming: deque[Future[list[Block]]] = deque()
     with ThreadPoolExecutor(THREADS, "checkpoint") as pool:
