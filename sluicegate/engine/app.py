@@ -13,7 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from sluicegate.engine import clock, ingress, querying
+from sluicegate.engine import clock, errors, ingress, querying
 from sluicegate.engine.checkpoints.making import check_incarnation
 from sluicegate.engine.connecting.answers import ConnectorAnswers
 from sluicegate.engine.connection import Gone
@@ -78,10 +78,12 @@ class Endpoints:
         return JSONResponse(self._pipeline.activate(initial.capitalize()), 202)
 
     async def approve(self, request: Request) -> Response:
-        """`POST /approve`: nothing ever waits for approval here."""
-        if flag(request, "silent_bootstrap") and flag(request, "concurrent_bootstrap"):
+        """`POST /approve`: have a changed program go on with what is stored."""
+        silent, concurrent = flag(request, "silent_bootstrap"), flag(request, "concurrent_bootstrap")
+        if silent and concurrent:
             message = "A bootstrap cannot be both silent and concurrent"
             raise EngineError(400, "InvalidBootstrapConfig", message, {})
+        await self._pipeline.approve(silent=silent, concurrent=concurrent)
         return JSONResponse("Bootstrap approved")
 
     async def suspend(self, _: Request) -> Response:
@@ -112,6 +114,8 @@ class Endpoints:
 
     async def start_compaction(self, _: Request) -> Response:
         """`POST /start_compaction`: fold the write-ahead log into the database file and free its blocks."""
+        if self._pipeline.situation.transition is not None:
+            raise errors.bootstrapping()  # views are being written into the file
         await self._pipeline.checkpoints.alone(lambda writer: writer.fold())
         return Response()
 

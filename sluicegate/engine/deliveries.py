@@ -29,6 +29,9 @@ class Sink(Protocol):
         columns of the relation and `~w`: how often the row came (positive) or went (negative).
         """
 
+    def end(self) -> None:
+        """Hear no more, and end once all that was delivered is taken."""
+
 
 class Deliveries:
     """The sinks of one pipeline, and the steps that have not reached all of them."""
@@ -49,9 +52,17 @@ class Deliveries:
         """Have a sink hear of the changes of a relation."""
         self._sinks.setdefault(relation, []).append(sink)
 
-    def remove(self, relation: str, sink: Sink) -> None:
-        """Have it hear no more."""
-        self._sinks[relation].remove(sink)
+    def remove(self, relation: str, sink: Sink) -> bool:
+        """Have it hear no more; tells whether it still did."""
+        heard = sink in self._sinks.get(relation, ())
+        if heard:
+            self._sinks[relation].remove(sink)
+        return heard
+
+    def end(self, relation: str) -> None:
+        """Have all sinks of a relation hear no more, and end."""
+        for sink in self._sinks.pop(relation, ()):
+            sink.end()
 
     async def keep_up(self) -> None:
         """Wait while too many steps wait for their sinks."""

@@ -41,6 +41,11 @@ def initializing() -> EngineError:
     return EngineError(503, "Initializing", "The pipeline is initializing")
 
 
+def bootstrapping() -> EngineError:
+    """Return the answer of a process that computes what has changed of the program before it goes on."""
+    return EngineError(503, "BootstrapInProgress", "The pipeline is bootstrapping its changed views", {})
+
+
 def suspended() -> EngineError:
     """Return the answer of a process that has been suspended."""
     return EngineError(503, "Suspended", "The pipeline is suspended")

@@ -20,16 +20,15 @@ def takes_over(situation: Situation, storage: Storage) -> bool:
     storage.drop_unmade(left)
     if not storage.live(left).exists():
         return False
-    own = situation.own()
-    before = situation.program
-    if (before.get("program_version"), before.get("plan_digest")) == (own.program_version, own.digest):
+    if situation.program == situation.own().told():
         situation.live_of = left
         return True
-    _make_checkpoint(situation, storage, left)
+    make_checkpoint(situation, storage, left)
     return False
 
 
-def _make_checkpoint(situation: Situation, storage: Storage, left: str) -> None:
+def make_checkpoint(situation: Situation, storage: Storage, left: str) -> None:
+    """Turn a live database that was left into a checkpoint of its program."""
     from sluicegate.engine.database import Database
 
     database = Database.open(storage.live(left), storage.temp, situation.deployment.config.runtime_config)
@@ -41,7 +40,7 @@ def _make_checkpoint(situation: Situation, storage: Storage, left: str) -> None:
         database.close()
         raise
     storage.store.save(storage.store.begin(storage.live(left)), made)
-    situation.left = None
+    situation.left, situation.settled = None, False
     situation.list_checkpoints()
     situation.remember()
     storage.drop_live(left)

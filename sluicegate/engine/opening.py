@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sluicegate import faults
 from sluicegate.engine import inheritance, origin
+from sluicegate.engine.bootstrap.deciding import decide
 from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.deployment import NO_CHECKPOINT
@@ -65,19 +66,10 @@ async def fetch_nothing(situation: Situation) -> None:
         raise EngineError(500, "InvalidStandby", "this release has no standby; start running or paused")
 
 
-async def refuse_changes(situation: Situation, stored: Stored) -> Migration | None:
-    """Begin with the very program that the state is of."""
-    if stored.digest != situation.plan.digest():
-        raise origin.changed()
-    return None
-
-
 class Opening:
     """The opening of one deployment."""
 
-    def __init__(
-        self, situation: Situation, fetch: Fetch = fetch_nothing, decide: Decide = refuse_changes
-    ) -> None:
+    def __init__(self, situation: Situation, fetch: Fetch = fetch_nothing, decide: Decide = decide) -> None:
         self._situation = situation
         self._fetch = fetch
         self._decide = decide
@@ -118,6 +110,7 @@ class Opening:
         live = str(past.get("live") or past["deployment_id"])
         if past["deployment_id"] == situation.deployment.deployment_id:
             situation.desired, situation.live_of, situation.left = before, live, past.get("left")
+            situation.consent = situation.consent.or_remembered(past)
             situation.settled = past.get("settled", True)
             return
         if situation.desired not in ALLOWED_AT_START.get(before, set()):
@@ -143,7 +136,10 @@ class Opening:
             storage.drop_live(situation.live_of)  # an opening was cut short: it begins anew
         storage.drop_unmade(situation.live_of)
         if storage.live(situation.live_of).exists():
-            return None
+            if situation.program == situation.own().told():
+                return None
+            # A concurrent bootstrap was cut short: it begins again with what there was then.
+            inheritance.make_checkpoint(situation, storage, situation.live_of)
         if origin.takes_over(situation.deployment) and inheritance.takes_over(situation, storage):
             return None
         return origin.chosen(situation.deployment, storage.store.listing())
@@ -158,7 +154,7 @@ class Opening:
             if manifest is not None:
                 self._restore(situation.storage, manifest)
         database = Database.open(live, temp, situation.deployment.config.runtime_config)
-        database.prepare(situation.plan, situation.clock, situation.own(), migration)
+        database.prepare(situation.serving, situation.clock, situation.served(), migration)
         faults.reach(faults.RESTORE_PREPARED)
         situation.settle()
         faults.reach(faults.RESTORE_SETTLED)

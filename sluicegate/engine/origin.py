@@ -3,7 +3,8 @@
 The same deployment goes on with its own database. Another one takes over the database that the deployment
 before it left behind if fault tolerance is on and no checkpoint was asked for, so that what was acknowledged
 survives a crash (I8). It is never older than a checkpoint: a suspend removes it once its checkpoint is whole.
-Where the program is another one, what was left behind becomes a checkpoint first.
+Where the program is another one, what was left behind becomes a checkpoint first, and the change is
+bootstrapped (`bootstrap`).
 
 A database that is taken over keeps its file, which DuckDB's log beside it must match; the status names the
 deployment that made it. What is left behind is removed only once the new deployment has a database of its
@@ -20,17 +21,6 @@ from typing import Any
 from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import CheckpointError, Listing
 from sluicegate.engine.deployment import NO_CHECKPOINT, Deployment
-from sluicegate.engine.errors import EngineError
-
-CHANGED = (
-    "the program has changed since its data was stored; clearing the storage starts the pipeline empty "
-    "(starting a changed program from stored data comes in a later release)"
-)
-
-
-def changed() -> EngineError:
-    """Return the refusal to start one program from the data of another."""
-    return EngineError(500, "InitializationError", CHANGED)
 
 
 def takes_over(deployment: Deployment) -> bool:

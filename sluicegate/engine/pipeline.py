@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluicegate.engine import errors
 from sluicegate.engine.bodies import Bodies
+from sluicegate.engine.bootstrap import deciding
 from sluicegate.engine.checkpoints.making import Checkpoints
 from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.clock import Clock
@@ -31,7 +32,7 @@ from sluicegate.engine.observing.stats import Account
 from sluicegate.engine.opening import Opening
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.remote.synchronizer import Synchronizer
-from sluicegate.engine.situation import Situation
+from sluicegate.engine.situation import NO_BACKFILL, Situation
 from sluicegate.engine.steps import Steps
 from sluicegate.engine.storage import Storage, StorageError
 from sluicegate.engine.streams import Streams
@@ -42,6 +43,7 @@ from sluicegate.protocol import RuntimeState
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from sluicegate.engine.bootstrap.concurrent import Backfill, Transition
     from sluicegate.engine.connecting.all import Connectors
     from sluicegate.engine.database import Database
 
@@ -92,6 +94,8 @@ class Pipeline:
         self._begun = False
         self._suspending: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._backfill: Backfill | None = None
+        self._backfilling: asyncio.Task[None] | None = None
         self.pressure = Pressure(deployment.config.runtime_config)
         self.series = Series(lambda: self.metrics.records, self._bytes_stored, self.pressure)
         self.checkpoints = Checkpoints(self.situation, self.steps, self.metrics, self.check_ready)
@@ -105,7 +109,7 @@ class Pipeline:
     @property
     def plan(self) -> Plan:
         """Return the program that runs."""
-        return self.situation.plan
+        return self.situation.serving
 
     @property
     def storage(self) -> Storage | None:
@@ -147,11 +151,16 @@ class Pipeline:
         if self.failure is not None:
             raise self.failure
         if self.phase is Phase.STARTING:
-            raise errors.initializing()
+            raise errors.bootstrapping() if self.is_bootstrapping else errors.initializing()
         if self.phase is Phase.SUSPENDED:
             raise errors.suspended()
         if self.phase is Phase.TERMINATING:
             raise errors.terminating()
+
+    @property
+    def is_bootstrapping(self) -> bool:
+        """Tell whether the views that have changed are being computed while nothing else goes on."""
+        return self.phase is Phase.STARTING and self.situation.status == deciding.BOOTSTRAPPING
 
     def status(self) -> RuntimeState:
         """Return the answer of `GET /status`; raises the error of a failed pipeline."""
@@ -161,6 +170,8 @@ class Pipeline:
         status = {Phase.STARTING: situation.status, Phase.SUSPENDED: "Suspended"}.get(self.phase, self.state)
         if self.phase is Phase.STARTING:
             details = dict(situation.details)
+        elif self.phase is Phase.READY and situation.backfill != NO_BACKFILL:
+            status = situation.backfill
         stored = None
         if self.storage is not None:
             stored = {"checkpoints": [checkpoint.describe() for checkpoint in situation.checkpoints]}
@@ -188,13 +199,38 @@ class Pipeline:
         self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
         if self._database is not None and self.connectors is not None:
             await self.connectors.start()
+        if self._database is not None and self.situation.transition is not None:
+            self._begin_backfill(self.situation.transition, self._database)
         if self._database is not None:
             self.checkpoints.begin()
             self.synchronizer.begin()
         self._begun = True
         self._suspend_if_wanted()
-        if self.plan.reads_now and not self.clock.driven:
+        self._begin_to_tick()
+
+    def _begin_to_tick(self) -> None:
+        if self.plan.reads_now and not self.clock.driven and self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
+
+    def _begin_backfill(self, transition: "Transition", database: "Database") -> None:
+        from sluicegate.engine.bootstrap.concurrent import Backfill
+
+        self._backfill = Backfill(transition, self.situation, self.steps, database)
+        self._backfill.begin()
+        self._backfilling = asyncio.create_task(self._exchange(self._backfill))
+
+    async def _exchange(self, backfill: "Backfill") -> None:
+        """Compute what has changed beside the steps, and serve it from then on."""
+        try:
+            await backfill.run()
+            if self.connectors is not None:
+                await self.connectors.exchange(self.plan, backfill.gone)
+            self._begin_to_tick()
+        except Exception as error:  # noqa: BLE001 - whatever it is, /status must tell it
+            if self.phase is Phase.READY:
+                self._panic(error)
+        else:
+            backfill.over()
 
     async def advance_clock(self, body: bytes) -> int:
         """Set the time of NOW() forth and have the views see it; returns the time."""
@@ -230,6 +266,12 @@ class Pipeline:
         """Take input or none, after standing by or not."""
         return self._desire("activate", wanted, "Standby")
 
+    async def approve(self, *, silent: bool, concurrent: bool) -> None:
+        """Take an approval of the bootstrap; done once nothing waits for it any more."""
+        self.situation.approve(silent=silent, concurrent=concurrent)
+        while self.phase is Phase.STARTING and self.situation.status == deciding.AWAITING:
+            await self.situation.moved()
+
     def suspend(self) -> None:
         """Begin to checkpoint and let go of the database."""
         if self.desired == "Standby":
@@ -263,6 +305,9 @@ class Pipeline:
             query.interrupt()
         await self.synchronizer.end()
         await self.checkpoints.end()
+        if self._backfill is not None and self._backfilling is not None:
+            self._backfill.abandon()
+            await asyncio.wait([self._backfilling])
         await self._wind_down(errors.terminating())
         async with self.steps.still():
             if self._database is not None and terminating is Phase.READY and self._suspending is None:
@@ -321,7 +366,8 @@ class Pipeline:
         self._database = database
 
     def _make_connectors(self, database: "Database") -> None:
-        if not self.plan.input_connectors and not self.plan.output_connectors:
+        plans = (self.plan, self.situation.plan)
+        if not any(plan.input_connectors or plan.output_connectors for plan in plans):
             return
         from sluicegate.engine.connecting.all import Connectors
 

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluicegate.engine import errors
+from sluicegate.engine.bootstrap.consent import Consent
 from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import Store
 from sluicegate.engine.clock import Clock
@@ -19,6 +20,10 @@ from sluicegate.engine.plan import Plan
 from sluicegate.engine.storage import Storage
 from sluicegate.engine.stored import Stored
 
+if TYPE_CHECKING:
+    from sluicegate.engine.bootstrap.concurrent import Transition
+
+NO_BACKFILL = "Inactive"
 NOTHING = Plan((), ())
 """Until the plan is read."""
 
@@ -57,7 +62,22 @@ class Situation:
     """Whom `signal` calls, beside those who wait."""
     ending: bool = False
     """Whether the process is about to end."""
+    transition: "Transition | None" = None
+    """Where the program before is served while the views of ours are computed."""
+    backfill: str = NO_BACKFILL
+    """How far that is, as `/stats` has it."""
+    consent: Consent = field(init=False)
+    """What the user has said about a bootstrap."""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Begin with what the start said."""
+        self.consent = Consent.at_start(self.deployment)
+
+    @property
+    def serving(self) -> Plan:
+        """Return the program that is served."""
+        return self.plan if self.transition is None else self.transition.plan
 
     @property
     def store(self) -> Store | None:
@@ -90,6 +110,16 @@ class Situation:
             self.delays.add(reason)
         self.signal()
 
+    def show(self, status: str, details: Mapping[str, Any] | None = None) -> None:
+        """Have `/status` tell this as long as the pipeline is being opened."""
+        self.status, self.details = status, details or {}
+
+    def approve(self, *, silent: bool, concurrent: bool) -> None:
+        """Take an approval of the bootstrap; on the event loop."""
+        self.consent = Consent.by_approval(silent=silent, concurrent=concurrent)
+        self.remember()
+        self.signal()
+
     def wish(self, desired: str) -> None:
         """Desire something else, on the event loop. Where that cannot be kept, nothing changes."""
         before, self.desired = self.desired, desired
@@ -106,11 +136,15 @@ class Situation:
         config = self.deployment.config
         return Stored(self.plan.digest(), config.program_version, config.plan)
 
+    def served(self) -> Stored:
+        """Return the program that the live database is of once it is ours."""
+        return self.own() if self.transition is None else self.transition.stored
+
     def settle(self) -> None:
         """Have the database be ours from now on, and nothing be left of the one before; in a thread."""
-        own = self.own()
+        own = self.served()
         self.left, self.settled = None, True
-        self.program = {"program_version": own.program_version, "plan_digest": own.digest}
+        self.program = own.told()
         self.remember()
         if self.storage is not None:
             self.storage.drop_other_live(self.live_of)
@@ -126,9 +160,7 @@ class Situation:
             self.storage.write_status(
                 {
                     "desired_status": self.desired,
-                    "bootstrap_policy": self.deployment.bootstrap_policy,
-                    "silent_bootstrap": self.deployment.silent_bootstrap,
-                    "concurrent_bootstrap": self.deployment.concurrent_bootstrap,
+                    **self.consent.to_status(),
                     "deployment_id": self.deployment.deployment_id,
                     "live": self.live_of,
                     "left": self.left,

@@ -11,7 +11,7 @@ table are told to whoever sent them and do not concern the others of the step.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -172,6 +172,18 @@ class Steps:
 
         return await self._between_steps(do())
 
+    async def exchange(self, work: "Callable[[Writer], None]", gone: Collection[str]) -> None:
+        """Do work between steps after which relations are gone, or others; who listens to them ends."""
+
+        async def do() -> None:
+            writer = self._ready_writer()
+            await asyncio.to_thread(work, writer)
+            self.offsets = await asyncio.to_thread(writer.offsets)
+            for relation in gone:
+                self._deliveries.end(relation)
+
+        await self._between_steps(do())
+
     async def drain(self, reason: Exception) -> None:
         """Finish the step that runs, and deliver it; whoever wants one after it gets the reason."""
 
@@ -206,8 +218,8 @@ class Steps:
         """Have a sink hear no more; it may be called when the pipeline is no longer ready."""
 
         async def end() -> None:
-            self._deliveries.remove(relation, sink)
-            if self._writer is not None and self._writer.is_open:
+            heard = self._deliveries.remove(relation, sink)
+            if heard and self._writer is not None and self._writer.is_open:
                 await asyncio.to_thread(self._writer.unwatch, relation)
 
         await self._between_steps(end())

@@ -14,3 +14,7 @@ class Stored:
     program_version: int
     plan: Mapping[str, Any] | None
     """As JSON; None where an earlier release has stored it."""
+
+    def told(self) -> dict[str, Any]:
+        """Return what tells it from others, as `status.json` has it."""
+        return {"program_version": self.program_version, "plan_digest": self.digest}

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import duckdb
 
 from sluicegate.engine import states
 from sluicegate.engine.applying import Applier, Scratch, Staged
+from sluicegate.engine.bootstrap.journal import Journal
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.holding import Holding
 from sluicegate.engine.identifiers import quote
@@ -67,6 +68,8 @@ class Outcome:
     """Seconds that the step has spent on each view, by name."""
 
 
+Exchange = Callable[[duckdb.DuckDBPyConnection, Upkeep, Upkeep], None]
+"""Makes the views of another plan, which the second upkeep then maintains instead of the first."""
 Brought = Sequence[tuple[Table, Sequence[Staged]]]
 """Staged rows with their tables, in the order in which they are applied."""
 SNAPSHOT_ROWS = 10_000
@@ -94,6 +97,8 @@ class Writer:
         self.is_open = True
         self.keeps_file = False
         """Whether the file is being read, so that the log is not folded into it."""
+        self.journal: Journal | None = None
+        """Where the changes of steps are kept while views are computed beside them."""
 
     def prepare(
         self,
@@ -121,6 +126,37 @@ class Writer:
         self._steps, self._records = self.stored_progress()
         [(begun,)] = self._run(f'SELECT seconds FROM "{BEGUN}"').fetchall()
         self.begun = int(begun)
+
+    def begin_journal(self, relations: Collection[str]) -> int:
+        """Keep what changes of relations from now on; returns the last step before."""
+        self._run("BEGIN")
+        try:
+            self.journal = Journal(self._connection, self._scratch, relations)
+            for relation in relations:
+                self._upkeep.watch(relation)
+            self._run("COMMIT")
+        except BaseException:
+            self.journal = None
+            self._roll_back()
+            raise
+        return self._steps
+
+    def exchange(self, clock: Clock | None, program: Stored, exchange: "Exchange") -> None:
+        """Have the views be those of another program from now on; with a clock where it reads the time."""
+        fresh = Upkeep(self._connection, self._scratch)
+        self._run("BEGIN")
+        try:
+            if clock is not None:
+                self._begin_time(clock)
+            exchange(self._connection, self._upkeep, fresh)
+            states.keep_program(self._connection, program)
+            self._run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        finally:
+            self._tidy()
+        self._upkeep, self.journal = fresh, None
 
     def _begin_time(self, clock: Clock) -> None:
         """Go on with the time that the views have seen; a new database begins with that of the clock."""
@@ -296,6 +332,8 @@ class Writer:
             changes = self._upkeep.maintain(
                 touched, self._applier.changes(self._upkeep.told), ticks=now != self._now
             )
+            if self.journal is not None:
+                self.journal.note(changes)
             self._keep(offsets, records)
             self._run("COMMIT")
         except BaseException:

@@ -45,6 +45,9 @@ class Engine:
         self.generation = 1
         self.runtime_config: dict[str, Any] = {"workers": 2}
         self.connector_networks: tuple[str, ...] = ()
+        self.bootstrap_policy = "allow"
+        self.flags: tuple[str, ...] = ()
+        """Words of the command line that ask for more."""
         self.storage = folder / STORAGE_FOLDER if storage else None
         self.program = program
         self.log = folder / "log"
@@ -74,7 +77,8 @@ class Engine:
             [
                 *(sys.executable, "-m", "sluicegate.engine", "run", "--config-file", "config.json"),
                 *("--bind-address", "127.0.0.1", "--initial", initial),
-                *("--deployment-id", self.deployment_id, "--bootstrap-policy", "allow"),
+                *("--deployment-id", self.deployment_id, "--bootstrap-policy", self.bootstrap_policy),
+                *self.flags,
                 *(() if self.checkpoint is None else ("--checkpoint", self.checkpoint)),
             ],
             cwd=self.folder,
@@ -86,7 +90,8 @@ class Engine:
         self.eventually((self.folder / PORT_FILE).exists)
         self.connect()
         if wait:
-            self.eventually(lambda: self.status().get("runtime_status") != "Initializing")
+            opening = ("Initializing", "Bootstrapping")
+            self.eventually(lambda: self.status().get("runtime_status") not in opening)
         return self
 
     def connect(self, token: str = TOKEN) -> None:

@@ -112,8 +112,8 @@ def test_a_changed_program_does_not_cost_what_was_acknowledged(deploy: Deploy) -
     engine = tolerant(deploy).start()
     ingest(engine, 1)
     crash(engine)
-    engine.program, engine.program_version = OTHER_PROGRAM, 2
-    assert "program has changed" in refusal(engine.start())
+    engine.program, engine.program_version, engine.bootstrap_policy = OTHER_PROGRAM, 2, "reject"
+    assert "rejected by the user" in refusal(engine.start())
     assert engine.http.get("/pause").status_code == 500
     [kept] = engine.http.get("/checkpoints").json()
     assert kept["processed_records"] == 1, "what was left has become a checkpoint"

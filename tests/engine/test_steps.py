@@ -77,6 +77,9 @@ class Sink:
         self.told.append((step, rows.to_pylist()))
         return None if self._gate is None else self._wait(self._gate)
 
+    def end(self) -> None:
+        """Have nothing to let go of."""
+
     async def _wait(self, gate: asyncio.Event) -> None:
         await gate.wait()
 

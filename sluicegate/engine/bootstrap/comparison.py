@@ -42,6 +42,11 @@ class Comparison:
         found = self.diff["program_diff"]
         return set() if found is None else {name for word in how for name in found[f"{word}_{kind}"]}
 
+    @property
+    def kept_tables(self) -> set[str]:
+        """Return the names of the tables that keep their rows."""
+        return {table.name for table in self.new.tables} - self.changed("tables", "added", "modified")
+
     def connectors(self, way: str, *how: str) -> set[str]:
         """Return the names of the input or output connectors that were added, removed or modified."""
         return {name for word in how for name in self.diff[f"{word}_{way}_connectors"]}
@@ -56,10 +61,21 @@ class Comparison:
         if concurrent and (tables := sorted(self.changed("tables", "modified"))):
             reason = f"table '{tables[0]}' begins anew, so the views before the change have nothing to follow"
             raise not_allowed(NOT_CONCURRENTLY.format(reason=reason))
+        if concurrent and (names := sorted(self._other_kinds())):
+            reason = f"'{names[0]}' is a table in the one program and a view in the other"
+            raise not_allowed(NOT_CONCURRENTLY.format(reason=reason))
         for view in sorted(self.changed("views", "added", "modified")):
             if (table := self._forgotten(view)) is not None:
                 reason = NOT_MATERIALIZED.format(changed=f"view '{view}'", table=table)
                 raise not_allowed(NOT_CONCURRENTLY.format(reason=reason) if concurrent else reason)
+
+    def _other_kinds(self) -> set[str]:
+        old = Plan((), ()) if self.old is None else self.old
+        kinds = [
+            ({one.physical.lower() for one in plan.tables}, {one.physical.lower() for one in plan.views})
+            for plan in (old, self.new)
+        ]
+        return (kinds[0][0] & kinds[1][1]) | (kinds[0][1] & kinds[1][0])
 
     def _forgotten(self, view: str) -> str | None:
         """Return an unchanged table that is not kept, and that a changed view reads, itself or not."""

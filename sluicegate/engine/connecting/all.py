@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sluicegate.engine.bootstrap.migration import OWED
 from sluicegate.engine.connecting import order
 from sluicegate.engine.connecting.inputs import Input, InputConnector
 from sluicegate.engine.connecting.outputs import Buffering, Output, OutputConnector
@@ -46,7 +47,7 @@ class Connectors:
         self._is_running = is_running
         self._configs: Mapping[str, Any] = {}
         self._reading: list[asyncio.Task[None]] = []
-        self._writing: list[asyncio.Task[None]] = []
+        self._writing: dict[str, asyncio.Task[None]] = {}
         self.inputs: dict[str, InputConnector] = {}
         self.outputs: dict[str, OutputConnector] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -54,6 +55,7 @@ class Connectors:
         """Done when an output that took too long has written what it had been told."""
         self._marks: dict[str, str] = {}
         """Of the outputs that send a snapshot: what stands for their configuration."""
+        self._surroundings = Surroundings()
 
     def make(self, plan: Plan, config: EngineConfig, cursor: Cursors) -> None:
         """Make all connectors, in a thread; raises EngineError where one cannot be made."""
@@ -61,28 +63,52 @@ class Connectors:
         given = compose([dict(plan.input_connectors), dict(plan.output_connectors)], _secret)
         inputs, outputs = given
         order.check(inputs)
-        surroundings = _surroundings(config)
+        self._surroundings = _surroundings(config)
         tables = {stream_name(table): table for table in plan.tables}
-        views = {stream_name(view): view for view in plan.views}
         self._configs = inputs
         for name, endpoint in inputs.items():
-            self.inputs[name] = self._input(name, endpoint, tables[endpoint["stream"]], surroundings)
+            self.inputs[name] = self._input(name, endpoint, tables[endpoint["stream"]], self._surroundings)
             if endpoint["start_after"] is not None:
                 self._waiting[name] = order.waits_for(name, inputs)
         for name, endpoint in outputs.items():
-            if endpoint["send_snapshot"]:
-                self._marks[name] = _mark(plan.output_connectors[name])
-            self.outputs[name] = self._output(name, endpoint, views[endpoint["stream"]], surroundings)
+            self._make_output(name, endpoint, plan)
+
+    def _make_output(self, name: str, endpoint: Mapping[str, Any], plan: Plan) -> None:
+        [view] = [view for view in plan.views if stream_name(view) == endpoint["stream"]]
+        if endpoint["send_snapshot"]:
+            self._marks[name] = _mark(plan.output_connectors[name])
+        self.outputs[name] = self._output(name, endpoint, view, self._surroundings)
 
     async def start(self) -> None:
         """Begin to run; outputs first, so that they miss nothing."""
-        for name, output in self.outputs.items():
-            mark = self._marks.get(name)
-            wanted = mark is not None and self._steps.offsets.get(name) != mark
-            listening = await self._steps.listen(output.view.physical, output, snapshot=wanted)
-            self._writing.append(asyncio.create_task(self._write(name, listening.snapshot)))
+        for name in self.outputs:
+            await self._begin(name)
         self._reading = [asyncio.create_task(connector.run()) for connector in self.inputs.values()]
         self.look()
+
+    async def exchange(self, plan: Plan, gone: Collection[str]) -> None:
+        """Have the outputs be those of another plan; who wrote what is gone has been told to end."""
+        ended = [name for name, output in self.outputs.items() if output.view.physical in gone]
+        states = {}
+        for name in ended:
+            await self._writing.pop(name)
+            states[name] = self.outputs.pop(name).endpoint.state()
+            self._marks.pop(name, None)
+        for name in self._metrics.outputs.keys() - plan.output_connectors.keys():
+            del self._metrics.outputs[name]
+        for name, endpoint in compose(dict(plan.output_connectors), _secret).items():
+            if name not in self.outputs:
+                await asyncio.to_thread(self._make_output, name, endpoint, plan)
+                if name in states:
+                    self.outputs[name].endpoint.resume(states[name])
+                await self._begin(name)
+
+    async def _begin(self, name: str) -> None:
+        output, mark = self.outputs[name], self._marks.get(name)
+        stored = self._steps.offsets.get(name)
+        wanted = stored == OWED or (mark is not None and stored != mark)
+        listening = await self._steps.listen(output.view.physical, output, snapshot=wanted)
+        self._writing[name] = asyncio.create_task(self._write(name, listening.snapshot))
 
     async def stop_reading(self) -> None:
         """Take no more input."""
@@ -95,8 +121,8 @@ class Connectors:
         """Write what has been delivered, after which nothing more may come, and let go of everything."""
         for output in self.outputs.values():
             output.end()
-        await asyncio.gather(*self._writing)
-        self._writing = []
+        await asyncio.gather(*self._writing.values())
+        self._writing = {}
 
     async def _write(self, name: str, snapshot: "pa.RecordBatchReader | None") -> None:
         """Run an output; a snapshot comes first, and is not sent again by a later run of the pipeline."""

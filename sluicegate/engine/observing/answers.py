@@ -50,10 +50,13 @@ class OwnAnswers:
     async def stats(self, request: Request) -> Response:
         """`GET /stats`."""
         with_errors = flag(request, "include_connector_errors")
-        self._pipeline.check_ready()
+        if not self._pipeline.is_bootstrapping:
+            self._pipeline.check_ready()
         state = self._pipeline.state
-        account = self._pipeline.account
-        return JSONResponse(await account.stats(state, with_errors=with_errors))
+        told = await self._pipeline.account.stats(state, with_errors=with_errors)
+        told["global_metrics"]["bootstrap_in_progress"] = self._pipeline.is_bootstrapping
+        told["global_metrics"]["concurrent_bootstrap_phase"] = self._pipeline.situation.backfill
+        return JSONResponse(told)
 
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`."""

@@ -11,6 +11,9 @@ from sluicegate.engine.identifiers import quote
 PREFIX = "~s "
 """What the name of each store begins with."""
 
+UNFINISHED = "~n "
+"""What the name of each store begins with that is not complete yet."""
+
 
 def apply(connection: duckdb.DuckDBPyConnection, store: str, columns: Sequence[str], change: str) -> None:
     """Apply the net change in a temporary table to a store."""
@@ -32,8 +35,8 @@ def apply(connection: duckdb.DuckDBPyConnection, store: str, columns: Sequence[s
 
 
 def drop_others(connection: duckdb.DuckDBPyConnection, kept: AbstractSet[str]) -> None:
-    """Drop the stores of other releases and of views that are no longer maintained."""
+    """Drop the stores of other releases, of views no longer maintained, and what was not completed."""
     found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
     for (name,) in found:
-        if name.startswith(PREFIX) and name not in kept:
+        if name.startswith((PREFIX, UNFINISHED)) and name not in kept:
             connection.execute(f"DROP TABLE {quote(name)}")

@@ -9,7 +9,7 @@ and what only a listener asks for in temporary ones, from the time on at which i
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
@@ -131,6 +131,32 @@ class Upkeep:
                 changed.add(physical)
         return {relation: self._rows(relation, changed) for relation in self._watchers}
 
+    def catch_up(self, views: Collection[str], changed: Collection[str], *, anew: bool) -> None:
+        """Have some views, and no others, follow changes that stand in `~d <relation>`.
+
+        Those that are computed anew are computed if that is asked for.
+        """
+        known = set(changed)
+        for physical, view in self._views.items():
+            maintenance = view.maintenance
+            if maintenance is None or physical not in self._active or physical not in views:
+                continue
+            follows = anew if maintenance.kind == "difference" else bool(known & _sources(maintenance))
+            if follows and self._timed(view, maintenance, known):
+                known.add(physical)
+
+    def let_go(self) -> None:
+        """Drop what is stored for listeners only."""
+        for store in self._stores(self._temporary):
+            self._run(f"DROP TABLE {scratch(store)}")
+        self._temporary = set()
+
+    def take_over(self, other: "Upkeep", without: Collection[str]) -> None:
+        """Tell whom another one has told, but of some relations."""
+        for relation, listeners in other._watchers.items():
+            for _ in range(0 if relation in without else listeners):
+                self.watch(relation)
+
     def _timed(self, view: View, maintenance: Maintenance, changed: Collection[str]) -> bool:
         began = time.perf_counter()
         may_have_changed = self._follow(view, maintenance, changed)
@@ -192,25 +218,34 @@ class Upkeep:
         for physical in self._active:
             maintenance = self._views[physical].maintenance
             if maintenance is not None:
-                self._sources |= {branch.source for branch in maintenance.branches}
+                self._sources |= _sources(maintenance)
 
     def _needed(self) -> set[str]:
         """Return the views that have to be maintained."""
-        needed: set[str] = set()
-        wanted = [view.physical for view in self._views.values() if _wanted(view)]
-        wanted += [relation for relation in self._watchers if relation in self._views]
-        while wanted:
-            physical = wanted.pop()
-            maintenance = self._views[physical].maintenance
-            if physical in needed or maintenance is None:
-                continue
-            needed.add(physical)
-            wanted += [branch.source for branch in maintenance.branches if branch.source in self._views]
-        return needed
+        return maintained(self._views, self._watchers)
 
     def _stores(self, physical: Iterable[str]) -> set[str]:
         kept = (self._views[name].maintenance for name in physical)
         return {maintenance.store for maintenance in kept if maintenance is not None and maintenance.store}
+
+
+def _sources(maintenance: Maintenance) -> set[str]:
+    return {branch.source for branch in maintenance.branches}
+
+
+def maintained(views: Mapping[str, View], watched: Iterable[str] = ()) -> set[str]:
+    """Return which views have to be maintained, where somebody listens to some relations."""
+    needed: set[str] = set()
+    wanted = [view.physical for view in views.values() if _wanted(view)]
+    wanted += [relation for relation in watched if relation in views]
+    while wanted:
+        physical = wanted.pop()
+        maintenance = views[physical].maintenance
+        if physical in needed or maintenance is None:
+            continue
+        needed.add(physical)
+        wanted += [branch.source for branch in maintenance.branches if branch.source in views]
+    return needed
 
 
 def _wanted(view: View) -> bool:
