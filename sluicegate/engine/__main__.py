@@ -57,8 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--initial", required=True, choices=("running", "paused", "standby"))
     run.add_argument("--deployment-id", required=True, help="UUID of the deployment")
     run.add_argument("--bootstrap-policy", required=True, help="allow, reject or await_approval")
-    run.add_argument("--silent-bootstrap", action="store_true", help="kept for the status only")
-    run.add_argument("--concurrent-bootstrap", action="store_true", help="kept for the status only")
+    run.add_argument(
+        "--silent-bootstrap", action="store_true", help="write nothing of what a changed program computes"
+    )
+    run.add_argument(
+        "--concurrent-bootstrap",
+        action="store_true",
+        help="serve the old views until the changed ones are ready",
+    )
     run.add_argument(
         "--checkpoint",
         type=_checkpoint,
