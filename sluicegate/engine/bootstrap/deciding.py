@@ -6,6 +6,7 @@ from sluicegate.engine.bootstrap.comparison import Comparison
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.situation import Situation
+from sluicegate.protocol import PLATFORM_VERSION
 
 if TYPE_CHECKING:
     from sluicegate.engine.opening import Migration
@@ -23,8 +24,7 @@ async def decide(situation: Situation, stored: "Stored") -> "Migration | None":
     """Return how a stored state becomes that of our program; see `opening.Decide`."""
     if stored.plan is None and stored.digest == situation.plan.digest():
         return None
-    old = None if stored.plan is None else Plan.from_json(stored.plan)
-    comparison = Comparison.of(old, situation.plan)
+    comparison = Comparison.of(_read(stored), situation.plan)
     if comparison.is_empty:
         return None
     comparison.check(concurrent=False)
@@ -42,6 +42,12 @@ async def decide(situation: Situation, stored: "Stored") -> "Migration | None":
     from sluicegate.engine.bootstrap.migration import Rebuilding
 
     return Rebuilding(comparison, situation)
+
+
+def _read(stored: "Stored") -> Plan | None:
+    """Return the program before; None where it is not known, or is of a format that is not read any more."""
+    readable = stored.plan is not None and stored.plan.get("version") == PLATFORM_VERSION
+    return Plan.from_json(stored.plan) if readable and stored.plan is not None else None
 
 
 async def _approval(situation: Situation, comparison: Comparison) -> None:

@@ -3,7 +3,9 @@
 import json
 import signal
 import threading
+from contextlib import suppress
 
+import httpx
 import pytest
 
 from tests.engine.bootstrap.test_bootstrap import (
@@ -79,7 +81,7 @@ def test_outputs_of_changed_views_get_all_of_them_at_the_cut_over(deploy: Deploy
     over(engine)
     engine.eventually(lambda: written(engine, "fresh.json") == [{"n": 2}])
     engine.eventually(lambda: written(engine, "changed.json") == [{"y": 11}, {"y": 21}])
-    assert transmitted(engine, "kept.o") == 0
+    assert transmitted(engine, "kept.o") == 2, "as before"
     fill(engine, {"id": 3, "x": 30})
     engine.eventually(lambda: written(engine, "kept.json") == [{"x": 30}])
     engine.eventually(lambda: written(engine, "changed.json") == [{"y": 11}, {"y": 21}, {"y": 31}])
@@ -95,7 +97,10 @@ def test_who_listens_to_what_stays_hears_all_and_the_others_hear_the_end(deploy:
     ended, heard = threading.Event(), []
 
     def read(relation: str) -> None:
-        with engine.http.stream("POST", f"/egress/{relation}", params={"format": "json"}) as answer:
+        with (
+            suppress(httpx.HTTPError),  # the test ends first
+            engine.http.stream("POST", f"/egress/{relation}", params={"format": "json"}) as answer,
+        ):
             for line in answer.iter_lines():
                 heard.append((relation, json.loads(line).get("json_data")))
         if relation == "n":
