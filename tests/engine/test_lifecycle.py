@@ -191,17 +191,17 @@ def test_suspending_needs_storage(deploy: Deploy) -> None:
     assert engine.status()["error_code"] == "SuspendError"
 
 
-def test_a_changed_program_does_not_start_from_a_checkpoint(deploy: Deploy) -> None:
+def test_a_changed_program_does_not_start_from_a_checkpoint_unasked(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     engine.suspend()
     engine.stop()
     engine.redeploy()
-    engine.program = OTHER_PROGRAM
+    engine.program, engine.bootstrap_policy = OTHER_PROGRAM, "reject"
     engine.start()
     answer = engine.http.get("/status")
     assert (answer.status_code, answer.json()["error_code"]) == (500, "InitializationError")
     assert "program has changed" in answer.json()["message"]
-    assert answer.json()["details"]["error"]["error_code"] == "InitializationError"
+    assert answer.json()["details"]["error"]["error_code"] == "BootstrapRejected"
     assert engine.http.get("/stats").status_code == 500
 
 
