@@ -169,7 +169,8 @@ class Bucket:
         if status in ("401", "403"):
             why = self._clean(f"{code}: {message}" if code else text)
             return f"bucket '{self.place}' refuses the credentials or what they may do ({doing}): {why}"
-        why = f"{status} {code}: {message}" if code else text
+        # What comes before a dash is how long it took, which would make every failure another one.
+        why = f"{status} {code}: {message}" if code else text.rpartition(" - ")[2]
         return f"bucket '{self.place}': {doing} failed: {self._clean(why)}"
 
     def _clean(self, text: str) -> str:
