@@ -120,9 +120,9 @@ class Engine:
         assert answer.status_code == 200, answer.text
         return [json.loads(line) for line in answer.text.splitlines()]
 
-    def eventually(self, probe: Callable[[], object]) -> None:
+    def eventually(self, probe: Callable[[], object], patience: float = PATIENCE) -> None:
         """Wait until the probe yields something true."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not probe():
             assert self.process is None or self.process.poll() is None, self.output()
             assert time.monotonic() < deadline, "it has not come about in time"

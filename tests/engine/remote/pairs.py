@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.engine.conftest import Engine
+import duckdb
+
+from tests.engine.conftest import PATIENCE, Engine
 from tests.engine.remote.conftest import LOOPBACK, asked
 
 PROGRAM = """
@@ -13,7 +15,8 @@ CREATE TABLE item (id BIGINT NOT NULL PRIMARY KEY, text VARCHAR) WITH ('material
 CREATE TABLE line (n BIGINT NOT NULL, text VARCHAR NOT NULL) WITH ('materialized' = 'true');
 CREATE MATERIALIZED VIEW total AS SELECT COUNT(*) AS c, SUM(id) AS s FROM item;
 """
-BATCH = 100_000
+BYTES = 100
+"""That DuckDB makes of a line."""
 COUNT = "SELECT COUNT(*) AS c FROM item"
 
 
@@ -25,6 +28,7 @@ class Machine:
         self.engine = Engine(folder, PROGRAM)
         self.engine.name = name
         self.engine.connector_networks = LOOPBACK
+        self.patience = PATIENCE
         self.sync = asked(url, place, start_from_checkpoint="latest", pull_interval=60, **more)
         backend = {"name": "file", "config": {"sync": self.sync}}
         self.engine.runtime_config = {"workers": 2, "storage": {"backend": backend}}
@@ -36,32 +40,28 @@ class Machine:
         assert self.engine.push("item", body, format="json").status_code == 200
 
     def fill(self, size: int) -> int:
-        """Have a state of about so many bytes; returns how many lines it has."""
-        batches = 1
-        self._add_lines(0)
-        self.checkpoint()
-        [newest, *_] = self.engine.http.get("/checkpoints").json()
-        batches += size // int(newest["size"])
-        for number in range(1, batches):
-            self._add_lines(number)
-        return batches * BATCH
-
-    def _add_lines(self, number: int) -> None:
-        text = " || ".join(f"md5(n::VARCHAR || '{salt}')" for salt in range(5))
-        numbers = f"(SELECT range AS n FROM range({number * BATCH}, {(number + 1) * BATCH}))"
-        self.engine.rows(f"INSERT INTO line SELECT n, {text} FROM {numbers}")
+        """Have a state of about so many bytes, written past the engine; returns how many lines it has."""
+        self.engine.stop()
+        assert self.engine.storage is not None
+        file = self.engine.storage / "live" / f"{self.engine.deployment_id}.duckdb"
+        lines = size // BYTES
+        text = " || ".join(f"md5(range::VARCHAR || '{salt}')" for salt in range(5))
+        with duckdb.connect(str(file)) as database:
+            database.execute(f"INSERT INTO line SELECT range, {text} FROM range({lines})")
+        self.engine.start()
+        return lines
 
     def checkpoint(self) -> str:
         """Make a checkpoint; returns its uuid."""
         number = self.engine.http.post("/checkpoint").json()["checkpoint_sequence_number"]
-        self.engine.eventually(partial(self._is_made, number))
+        self.engine.eventually(partial(self._is_made, number), self.patience)
         [newest, *_] = self.engine.http.get("/checkpoints").json()
         return str(newest["uuid"])
 
     def sync_now(self) -> dict[str, Any]:
         """Push the newest checkpoint; returns the status afterwards."""
         assert self.engine.http.post("/checkpoint/sync").status_code == 202
-        self.engine.eventually(lambda: not self.sync_status()["running"])
+        self.engine.eventually(lambda: not self.sync_status()["running"], self.patience)
         return self.sync_status()
 
     def sync_status(self) -> dict[str, Any]:
@@ -73,8 +73,9 @@ class Machine:
         """Start as a standby; wait until it holds a checkpoint, put together."""
         self.engine.start("standby")
         if holding is not None:
-            self.engine.eventually(lambda: holding in self.reason())
-            self.engine.eventually(lambda: f"database of {holding} is put together" in self.engine.output())
+            self.engine.eventually(lambda: holding in self.reason(), self.patience)
+            whole = f"database of {holding} is put together"
+            self.engine.eventually(lambda: whole in self.engine.output(), self.patience)
 
     def reason(self) -> str:
         """Return what the standby says."""
