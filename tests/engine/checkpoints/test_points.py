@@ -115,7 +115,7 @@ def of(kind: str) -> list[str]:
     return [point for point in faults.ENGINE if point.startswith(f"{kind}.")]
 
 
-@pytest.mark.timeout(60 + 30 * ROUNDS)
+@pytest.mark.timeout(180 + 60 * ROUNDS)
 @pytest.mark.parametrize("point", of("checkpoint"))
 def test_a_kill_within_a_checkpoint(world: World, point: str) -> None:
     for _ in range(ROUNDS):
@@ -129,7 +129,7 @@ def test_a_kill_within_a_checkpoint(world: World, point: str) -> None:
         world.begin_anew()
 
 
-@pytest.mark.timeout(60 + 30 * ROUNDS)
+@pytest.mark.timeout(180 + 60 * ROUNDS)
 @pytest.mark.parametrize("point", [*of("suspend"), faults.CHECKPOINT_SEGMENT, faults.CHECKPOINT_MANIFEST])
 def test_a_kill_within_a_suspend(world: World, point: str) -> None:
     for _ in range(ROUNDS):
@@ -144,7 +144,7 @@ def test_a_kill_within_a_suspend(world: World, point: str) -> None:
         world.begin_anew()
 
 
-@pytest.mark.timeout(60 + 30 * ROUNDS)
+@pytest.mark.timeout(180 + 60 * ROUNDS)
 @pytest.mark.parametrize("point", of("restore"))
 def test_a_kill_within_a_restore(world: World, point: str) -> None:
     for _ in range(ROUNDS):
