@@ -14,7 +14,7 @@ with `reason` and one of the two times at least.
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sluicegate.lifecycle import limits
+from sluicegate.lifecycle import limits, promotion
 from sluicegate.lifecycle.record import Pipeline, Retry
 from sluicegate.lifecycle.status import ResourcesStatus, RuntimeDesired, RuntimeStatus, StorageStatus
 from sluicegate.lifecycle.values import rfc3339
@@ -114,4 +114,5 @@ def _process(p: Pipeline) -> _Wait | None:
         return None
     said = (p.runtime_status_details or {}).get("reason")
     since = p.runtime_status_since or p.resources_status_since
-    return _Wait(said if isinstance(said, str) else _PROCESS[status], next_look=since + LOOK_EVERY)
+    reason = said if isinstance(said, str) else _PROCESS[status]
+    return _Wait(reason, promotion.lost_at(p), next_look=since + LOOK_EVERY)

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from sluicegate import config
-from sluicegate.lifecycle import limits, promotion, reconcile, transitions
+from sluicegate.lifecycle import explanation, limits, promotion, reconcile, transitions
 from sluicegate.lifecycle.effects import Observation
 from sluicegate.lifecycle.policies import RestartPolicy
 from sluicegate.lifecycle.reconcile import Effect
 from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle.values import rfc3339
 from tests.lifecycle.conftest import World, new_pipeline
 
 SYNC = {"bucket": "own", "read_bucket": "primary", "start_from_checkpoint": "latest"}
@@ -230,6 +231,9 @@ def test_one_that_is_out_of_reach_is_ended_and_barred(primary: World) -> None:
     primary.state = primary.state.noting(transitions.observed(primary.p, AWAY, primary.now), primary.now)
     began = primary.now
     assert reconcile.wake_at(primary.p, primary.now) == began + limits.LOST_AFTER
+    shown = explanation.details(primary.p)
+    assert shown is not None
+    assert shown["deadline"] == rfc3339(began + limits.LOST_AFTER)
     primary.now = began + limits.LOST_AFTER - timedelta(seconds=1)
     primary.turn()
     assert primary.p.deployment_status == "Unavailable"

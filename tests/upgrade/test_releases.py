@@ -78,4 +78,8 @@ def test_a_newer_patch_marker_bars_the_way_back(tmp_path: Path) -> None:
 
 
 def test_the_markers_of_this_release_are_found() -> None:
-    assert releases.patches(releases.SOURCE) == {pipeline.ANSWERS_FIRST, calls.ENDS_COUNT}
+    assert releases.patches(releases.SOURCE) == {
+        pipeline.ANSWERS_FIRST,
+        pipeline.PROMOTION,
+        calls.ENDS_COUNT,
+    }
