@@ -15,6 +15,8 @@ from sluicegate.lifecycle.values import Origin, Time, Value
 
 MAX_ID = 64
 MAX_ACTOR = 200
+MAX_LOSS = 400
+"""Characters of what is said of a loss."""
 MAX_REASON = 200
 """Receipts keep ids and the reason, and thousands of receipts are kept."""
 
@@ -83,15 +85,15 @@ class Scheduled(Arguments):
 class Guard(Arguments):
     """Remember who takes over where this pipeline is lost (see `promotion`)."""
 
-    name: str = ""
-    standby_id: str = ""
+    name: str = Field("", max_length=MAX_ACTOR)
+    standby_id: str = Field("", max_length=MAX_ID)
 
 
 class Promote(Arguments):
     """Take over from a primary that is lost (see `promotion`)."""
 
-    primary: str = ""
-    reason: str = ""
+    primary: str = Field("", max_length=MAX_ACTOR)
+    reason: str = Field("", max_length=MAX_LOSS)
 
 
 Verb = Start | Stop | Pause | Resume | Activate | Approve | Clear | DismissError | Scheduled | Guard | Promote

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from sluicegate import config
 from sluicegate.lifecycle import limits, refusals
-from sluicegate.lifecycle.commands import Guard, Promote
+from sluicegate.lifecycle.commands import MAX_LOSS, Guard, Promote
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Pipeline, Retry, Understudy
 from sluicegate.lifecycle.status import Initial, ResourcesStatus, RuntimeDesired, RuntimeStatus
@@ -30,8 +30,6 @@ _NO_LOSS = frozenset({"DeploymentOutdated"})
 _FIRST_TRY = timedelta(minutes=1)
 _LONGEST_TRY = timedelta(minutes=10)
 """A primary that is not there yet is asked for seldom: each time costs Temporal a request."""
-MAX_REASON = 400
-"""Characters of what is said of a loss."""
 
 # The standby
 
@@ -162,4 +160,4 @@ def _working(p: Pipeline) -> bool:
 
 
 def _lost(p: Pipeline, reason: str) -> Pipeline:
-    return p.but(understudy=p.understudy.but(lost=reason[:MAX_REASON])) if p.understudy else p
+    return p.but(understudy=p.understudy.but(lost=reason[:MAX_LOSS])) if p.understudy else p
