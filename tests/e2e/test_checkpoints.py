@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from feldera import FelderaClient, Pipeline, PipelineBuilder
-from feldera.enums import PipelineStatus
+from feldera.enums import BootstrapPolicy, PipelineStatus
 from feldera.rest.errors import FelderaAPIError
 
 pytestmark = pytest.mark.timeout(180)
@@ -16,6 +16,7 @@ SQL = """
 CREATE TABLE orders (id BIGINT NOT NULL PRIMARY KEY, item VARCHAR) WITH ('materialized' = 'true');
 CREATE MATERIALIZED VIEW items AS SELECT item, COUNT(*) AS n FROM orders GROUP BY item;
 """
+MORE = f"{SQL}\nCREATE MATERIALIZED VIEW how_many AS SELECT COUNT(*) AS n FROM orders;"
 
 
 @pytest.fixture
@@ -172,3 +173,52 @@ async def test_a_process_that_dies_while_it_stops_leaves_the_checkpoint_before(
     seen = await pipeline.reaches("Stopped")
     assert seen["deployment_error"]["error_code"] == "RunnerCheckError"
     await pipeline.started()
+
+
+def test_an_edited_program_waits_for_approval_and_keeps_its_rows(orders: Pipeline) -> None:
+    orders.start()
+    put(orders, 1, 2, 3)
+    foreseen = orders.diff(MORE)
+    orders.stop(force=False)
+    orders.modify(sql=MORE)
+    orders.start()
+    assert orders.status() is PipelineStatus.AWAITINGAPPROVAL
+    details = orders.deployment_runtime_status_details()
+    assert details is not None
+    diff = details["approval_diff"]
+    assert diff == foreseen
+    assert diff["program_diff"]["added_views"] == ["how_many"]
+    assert diff["program_diff"]["modified_tables"] == []
+    orders.approve()
+    orders.wait_for_status(PipelineStatus.RUNNING, timeout=60)
+    assert ids(orders) == [1, 2, 3]
+    assert list(orders.query("SELECT n FROM how_many")) == [{"n": 3}]
+
+
+def test_an_edit_that_is_not_approved_is_stopped_and_asked_for_again(orders: Pipeline) -> None:
+    orders.start()
+    put(orders, 1)
+    orders.stop(force=False)
+    orders.modify(sql=MORE)
+    for _ in range(2):
+        orders.start()
+        assert orders.status() is PipelineStatus.AWAITINGAPPROVAL
+        orders.stop(force=True)
+    orders.modify(sql=SQL)
+    orders.start()
+    assert orders.status() is PipelineStatus.RUNNING
+    assert ids(orders) == [1]
+
+
+def test_an_edit_that_is_rejected_costs_nothing(orders: Pipeline) -> None:
+    orders.start()
+    put(orders, 1, 2)
+    orders.stop(force=False)
+    orders.modify(sql=MORE)
+    with pytest.raises(RuntimeError, match="rejected"):
+        orders.start(bootstrap_policy=BootstrapPolicy.REJECT)
+    assert orders.deployment_error()["error_code"] == "InitializationError"
+    orders.start(bootstrap_policy=BootstrapPolicy.ALLOW)
+    assert orders.status() is PipelineStatus.RUNNING
+    assert ids(orders) == [1, 2]
+    assert list(orders.query("SELECT n FROM how_many")) == [{"n": 2}]
