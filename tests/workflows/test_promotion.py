@@ -1,18 +1,46 @@
 """Two workflows on a real server: a standby takes over from a primary that is lost (see `promotion`)."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.worker import Replayer
+from temporalio import activity
+from temporalio.worker import Replayer, Worker
 
+from activities import calls
 from sluicegate import temporal
-from sluicegate.lifecycle.effects import Failure
-from sluicegate.lifecycle.status import RuntimeDesired, RuntimeStatus
+from sluicegate.lifecycle import limits
+from sluicegate.lifecycle.effects import Addressed, Failure, Host
+from sluicegate.lifecycle.record import Bootstrap
+from sluicegate.lifecycle.status import (
+    Initial,
+    ProgramStatus,
+    ResourcesDesired,
+    ResourcesStatus,
+    RuntimeDesired,
+    RuntimeStatus,
+    StorageStatus,
+)
 from sluicegate.lifecycle.values import Packed
 from worker import WORKFLOWS
 
 Eventually = Callable[..., Awaitable[Any]]
+DEPLOYED_ELSEWHERE = {
+    "program_status": ProgramStatus.SUCCESS,
+    "storage_status": StorageStatus.IN_USE,
+    "resources_status": ResourcesStatus.PROVISIONED,
+    "resources_desired": ResourcesDesired.PROVISIONED,
+    "runtime_status": RuntimeStatus.RUNNING,
+    "runtime_desired": RuntimeDesired.RUNNING,
+    "deployment_id": "d",
+    "deployment_initial": Initial.RUNNING,
+    "bootstrap": Bootstrap(),
+    "generation": 1,
+    "location": "127.0.0.1:9",
+    "host": Host(host_id="gone", logs_address="127.0.0.1:9"),
+}
+"""A pipeline that runs on a host that nobody answers for."""
 DIED = Failure(message="It was ended by signal 9.", error_code="RunnerCheckError")
 
 
@@ -80,6 +108,33 @@ async def test_a_primary_that_is_stopped_is_not(pair: Any, reaches: Any) -> None
     await reaches(primary, "Stopped")
     assert await standby.status() == "Standby"
     assert standby.script.steered == []
+
+
+async def test_one_whose_host_is_gone_is_followed_and_ended_when_the_host_is_back(
+    create: Any, eventually: Eventually, reaches: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "UNANSWERED_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr(limits, "LOST_AFTER", timedelta(seconds=1))
+    standby = await create(name="b", runtime_config=configured("a"))
+    await standby.tell("start", initial="Standby")
+    await reaches(standby, "Standby")
+    primary = await create(name="a", altered=DEPLOYED_ELSEWHERE)
+    assert (await primary.tell("guard", name="b", standby_id=standby.id))["code"] is None
+    await reaches(standby, "Running")
+    assert await primary.status() == "Stopping"
+    error = (await primary.ask())["status"]["deployment_error"]
+    assert (error["error_code"], error["details"]["standby"]) == ("PrimaryOutOfReach", "b")
+    ended: list[int] = []
+
+    @activity.defn(name="deprovision")
+    async def deprovision(deployment: Addressed) -> None:
+        ended.append(deployment.generation)
+
+    queue = temporal.host_queue(temporal.EFFECTS, "gone")
+    async with Worker(primary.client, task_queue=queue, activities=[deprovision]):
+        await reaches(primary, "Stopped")
+    assert ended == [1]
+    assert await standby.status() == "Running"
 
 
 async def test_a_standby_that_is_gone_is_told_in_vain(
