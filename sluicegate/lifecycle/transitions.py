@@ -221,12 +221,13 @@ def restored(p: Pipeline) -> Pipeline:
 
     What is deployed keeps its generation, so that a process that lives is found and none is started twice
     (I2). The pipeline may have been deployed again since the backup was made: its next generation is beyond
-    any fence that this has left, and so is, at once, that of a stopped one, which may be cleared first.
+    any fence that this has left, and so is, at once, that of a stopped one, which may be cleared first. Its
+    primary may come from before it was told who stands by.
     """
     spent = p.generation + limits.LEAP
     at_rest = p.resources_status is ResourcesStatus.STOPPED
     generation = spent if at_rest else p.generation
-    return schedules.moved(renewed(p)).but(generation=generation, spent=spent)
+    return schedules.moved(renewed(p)).but(generation=generation, spent=spent, guards=0)
 
 
 def adopted(p: Pipeline, found: Provisioned, at: datetime) -> Pipeline:

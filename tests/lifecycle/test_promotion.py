@@ -113,6 +113,11 @@ def test_a_primary_that_is_not_there_yet_is_asked_for_seldom(standby: World) -> 
     assert Effect.GUARD not in {a.effect for a in reconcile.actions(p, standby.now)}
 
 
+def test_a_primary_from_a_backup_is_told_again(standby: World) -> None:
+    restored = transitions.restored(standby.p)
+    assert Effect.GUARD in {action.effect for action in reconcile.actions(restored, standby.now)}
+
+
 def test_a_standby_is_activated_as_if_it_had_been_told_to(standby: World) -> None:
     events = len(standby.state.journal.events)
     assert standby.send("promote", request_id="r", primary="p", reason="it died") is None
