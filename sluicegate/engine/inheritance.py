@@ -21,7 +21,7 @@ def takes_over(situation: Situation, storage: Storage) -> bool:
     if not storage.live(left).exists():
         return False
     if situation.program == situation.own().told():
-        situation.live_of = left
+        situation.live_of, situation.left, situation.settled = left, None, True
         return True
     make_checkpoint(situation, storage, left)
     return False

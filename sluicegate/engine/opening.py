@@ -116,7 +116,9 @@ class Opening:
         if situation.desired not in ALLOWED_AT_START.get(before, set()):
             message = f"a pipeline that was {before} cannot start as {situation.desired}"
             raise EngineError(500, "InvalidStartupTransition", message, [before, situation.desired])
-        situation.left = live if storage.live(live).exists() else past.get("left")
+        # What an opening that was cut short has put together is nothing to go on with.
+        whole = past.get("settled", True) and storage.live(live).exists()
+        situation.left = live if whole else past.get("left")
 
     def _ended_suspended(self) -> bool:
         """Tell whether this deployment had finished suspending: its live database is gone."""
@@ -133,7 +135,7 @@ class Opening:
                 raise CheckpointError("the pipeline has no storage, and so no checkpoint to start from")
             return None
         if not situation.settled:
-            storage.drop_live(situation.live_of)  # an opening was cut short: it begins anew
+            storage.drop_live(situation.deployment.deployment_id)  # an opening was cut short: it begins anew
         storage.drop_unmade(situation.live_of)
         if storage.live(situation.live_of).exists():
             if situation.program == situation.own().told():

@@ -164,6 +164,22 @@ def test_a_kill_within_a_restore(world: World, point: str) -> None:
         world.begin_anew()
 
 
+@pytest.mark.parametrize("point", [faults.RESTORE_PLACED, faults.RESTORE_PREPARED])
+def test_a_choice_that_was_cut_short_costs_nothing_of_what_was_left(world: World, point: str) -> None:
+    engine = world.engine
+    engine.runtime_config["fault_tolerance"] = {"model": "exactly_once", "checkpoint_interval_secs": None}
+    engine.stop(signal.SIGKILL)
+    engine.redeploy()
+    engine.checkpoint = world.judge().uuid
+    world.arm(point)
+    engine.start(wait=False)
+    world.killed(point)
+    engine.redeploy()
+    engine.checkpoint = None
+    engine.start()
+    world.check(2 * ROWS)
+
+
 def test_every_point_is_passed_by_a_test() -> None:
     assert {point.partition(".")[0] for point in faults.ENGINE} == {"checkpoint", "suspend", "restore"}
 
