@@ -6,6 +6,7 @@ The process is started in its own working directory as
 
     COMMAND --config-file FILE --bind-address ADDRESS --initial WORD --deployment-id UUID
             --bootstrap-policy WORD [--silent-bootstrap] [--concurrent-bootstrap]
+            [--checkpoint UUID|none]
 
 binds a port of its choice, writes the number into a file `port` in that directory by rename, and answers
 HTTP there to whoever sends `Authorization: Bearer <auth_token of the config file>`.
