@@ -266,7 +266,7 @@ FIGURES = os.environ.get("STANDBY_FIGURES")
 ROUNDS = int(os.environ.get("STANDBY_ROUNDS", "1"))
 
 
-@pytest.mark.timeout(300 + 120 * ROUNDS)
+@pytest.mark.timeout(900 + 300 * ROUNDS)
 def test_taking_over_is_quick(primary: Machine, make: Make, place: str) -> None:
     primary.patience = LARGE
     primary.engine.start()
