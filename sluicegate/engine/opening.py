@@ -9,13 +9,9 @@ Each is a step of `Opening.run`, in this order; those that wait are coroutines, 
 threads. A step that cannot go on raises, and that becomes the state of the pipeline. Between steps, and
 wherever one waits (`Situation.moved`), an opening ends when the process is told to.
 
-**Seams.** `fetch` and `decide` are the two functions that `Opening` is given:
-
-* `fetch(situation)` is called once the folder is ours, and may bring checkpoints into `situation.store`,
-  wait there as a standby (`situation.status`, `situation.moved()`), and leave one put together in
-  `situation.ahead`.
-* `decide(situation, stored)` is called where there is a state to begin from, with the program that it is of.
-  It returns how to migrate it, None where nothing is to be done; it raises where it may not be; it may wait.
+`fetch` is called once the folder is ours; it may bring checkpoints into the store, wait as a standby, and
+leave a database put together in `situation.ahead`. `decide` is called where there is a state to begin from;
+it may wait, and may refuse.
 """
 
 import asyncio
@@ -57,22 +53,14 @@ class Migration(Protocol):
 
 
 Fetch = Callable[[Situation], Awaitable[None]]
-Decide = Callable[[Situation, Stored], Awaitable[Migration | None]]
-
-
-async def fetch_nothing(situation: Situation) -> None:
-    """Begin from what is here."""
-    if situation.desired == "Standby":
-        raise EngineError(500, "InvalidStandby", "this release has no standby; start running or paused")
 
 
 class Opening:
     """The opening of one deployment."""
 
-    def __init__(self, situation: Situation, fetch: Fetch = fetch_nothing, decide: Decide = decide) -> None:
+    def __init__(self, situation: Situation, fetch: Fetch) -> None:
         self._situation = situation
         self._fetch = fetch
-        self._decide = decide
 
     async def run(self) -> "Database | None":
         """Return the database, open; None where this deployment had been suspended already."""
@@ -87,7 +75,7 @@ class Opening:
         migration = None
         if manifest is not None:
             stored = Stored(manifest.plan_digest, manifest.program_version, manifest.plan)
-            migration = await self._decide(situation, stored)
+            migration = await decide(situation, stored)
         situation.check_going_on()
         return await asyncio.to_thread(self._open, manifest, migration)
 
