@@ -5,7 +5,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from benchmarks.measure import AtMost, Figure, Share
+from benchmarks.measure import Aim, AtMost, Figure, Share
 from benchmarks.starting import Bare, engine_running
 
 ROWS = 10_000
+BATCHES = 5
+"""Sent in a row, since the next is read while the ones before it are written."""
 ROUNDS = 15
 SINGLE = 300
 COLUMNS = {
@@ -31,6 +33,9 @@ COLUMNS = {
 }
 TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 PROGRAM = f"CREATE TABLE sales ({TYPED});"
+LOOK_EVERY = 0.001
+"""Seconds."""
+TOLERANT = {"fault_tolerance": {"model": "exactly_once"}}
 BULK, WHOLE = 0.5, 0.7
 """What share of bare DuckDB's rate text and Parquet should reach."""
 
@@ -46,20 +51,27 @@ class Case(NamedTuple):
 
 
 def measure(_: None) -> list[Figure]:
-    """Measure bulk in every format, and requests of a single row, on an engine without a control plane."""
-    with TemporaryDirectory() as folder, engine_running(PROGRAM) as engine:
-        send = _sender(engine)
-        figures = [_bulk(case, Path(folder), send) for case in _cases(Path(folder))]
-        return [*figures, _single(Path(folder), send)]
+    """Measure bulk in every format, and requests of a single row, on engines without a control plane."""
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        cases = list(_cases(home))
+        with engine_running(PROGRAM) as engine:
+            sender = _Sender(engine)
+            figures = [_bulk(case, home, sender) for case in cases]
+            figures.append(_single(home, sender, "a request with one row", [AtMost(5)]))
+        with engine_running(PROGRAM, TOLERANT) as engine:
+            sender = _Sender(engine)
+            figures.append(_single(home, sender, "a request with one row, answered after its commit", []))
+            figures += [_one_by_one(case, home, sender) for case in cases]
+        return figures
 
 
-def _single(folder: Path, send: Callable[[str, bytes], None]) -> Figure:
+def _single(home: Path, sender: "_Sender", name: str, aims: Sequence[Aim]) -> Figure:
     """Send one row, in turn with what bare DuckDB takes for it and for a count of steps in a transaction."""
     row = _row(0)
     body = json.dumps({"insert": row}).encode()
     values = ", ".join(f"'{value}'" for value in row.values())
-    with duckdb.connect(str(folder / "single.db"), config={"threads": 2}) as bare:
-        bare.execute(f"CREATE TABLE sales ({TYPED})")
+    with _bare(home) as bare:
         bare.execute("CREATE TABLE steps AS SELECT 0 AS number")
 
         def transaction() -> None:
@@ -73,38 +85,73 @@ def _single(folder: Path, send: Callable[[str, bytes], None]) -> Figure:
 
         sent, bare_took = [], []
         for _ in range(SINGLE):
-            sent.append(_timed(lambda: send("format=json", body)) * 1e3)
+            sent.append(_timed(lambda: sender.send("format=json", body)) * 1e3)
             bare_took.append(_timed(transaction) * 1e3)
-    floor = "bare DuckDB's transaction of it"
-    return Figure("a request with one row", sent[10:], floor, bare_took[10:], [AtMost(5)])
+    return Figure(name, sent[10:], "bare DuckDB's transaction of it", bare_took[10:], aims)
 
 
-def _bulk(case: Case, folder: Path, send: Callable[[str, bytes], None]) -> Figure:
-    """Send a batch and have DuckDB read it, in turn."""
-    file = folder / "batch"
+def _bulk(case: Case, home: Path, sender: "_Sender") -> Figure:
+    """Send some batches in a row, until all are processed, and have DuckDB read as many, in turn."""
+
+    def send() -> None:
+        tokens = [sender.send(case.parameters, case.body) for _ in range(BATCHES)]
+        sender.until_processed(tokens[-1])
+
+    return _rates(case, home, send, BATCHES, [Share(case.aim)])
+
+
+def _one_by_one(case: Case, home: Path, sender: "_Sender") -> Figure:
+    """The same with each batch sent once the one before it is committed."""
+    slow = case._replace(measure=f"{case.measure}, each batch answered after its commit")
+    return _rates(slow, home, lambda: sender.send(case.parameters, case.body), 1, [])
+
+
+def _rates(case: Case, home: Path, send: Callable[[], object], batches: int, aims: Sequence[Aim]) -> Figure:
+    file = home / "batch"
     file.write_bytes(case.body)
-    with duckdb.connect(str(folder / f"{time.monotonic_ns()}.db"), config={"threads": 2}) as bare:
-        bare.execute(f"CREATE TABLE sales ({TYPED})")
-        sent, read = [], []
+    with _bare(home) as bare:
+
+        def read() -> None:
+            for _ in range(batches):
+                bare.execute(case.query.format(file=file))
+
+        sent, bare_read = [], []
         for _ in range(ROUNDS + 1):
-            sent.append(ROWS / _timed(lambda: send(case.parameters, case.body)))
-            read.append(ROWS / _timed(lambda: bare.execute(case.query.format(file=file))))
+            sent.append(batches * ROWS / _timed(send))
+            bare_read.append(batches * ROWS / _timed(read))
     floor = "bare DuckDB reading the same bytes"
-    return Figure(case.measure, sent[1:], floor, read[1:], [Share(case.aim)], unit="rows/s")
+    return Figure(case.measure, sent[1:], floor, bare_read[1:], aims, unit="rows/s")
 
 
-def _sender(engine: Bare) -> Callable[[str, bytes], None]:
-    connection = HTTPConnection(engine.address)
-    headers = {"Authorization": f"Bearer {engine.token}"}
+def _bare(home: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(str(home / f"{time.monotonic_ns()}.db"), config={"threads": 2})
+    connection.execute(f"CREATE TABLE sales ({TYPED})")
+    return connection
 
-    def send(parameters: str, body: bytes) -> None:
-        connection.request("POST", f"/ingress/sales?{parameters}", body, headers)
-        answer = connection.getresponse()
+
+class _Sender:
+    """One client over one connection."""
+
+    def __init__(self, engine: Bare) -> None:
+        self._connection = HTTPConnection(engine.address)
+        self._headers = {"Authorization": f"Bearer {engine.token}"}
+
+    def send(self, parameters: str, body: bytes) -> str:
+        """Send a batch; returns its completion token."""
+        return str(self._ask("POST", f"/ingress/sales?{parameters}", body)["token"])
+
+    def until_processed(self, token: str) -> None:
+        """Wait until all of a batch is in the table."""
+        while self._ask("GET", f"/completion_status?token={token}")["status"] != "complete":
+            time.sleep(LOOK_EVERY)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+        self._connection.request(method, path, body, self._headers)
+        answer = self._connection.getresponse()
         said = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{answer.status} {said[:200]!r}")
-
-    return send
+        return dict(json.loads(said))
 
 
 def _cases(folder: Path) -> Iterator[Case]:

@@ -162,7 +162,7 @@ def _cold_starts(at_once: int) -> float:
 
 
 @contextmanager
-def engine_running(program: str = PROGRAM) -> Iterator[Bare]:
+def engine_running(program: str = PROGRAM, configured: dict[str, Any] | None = None) -> Iterator[Bare]:
     """Run the bare engine on a program for the length of the block, from when it says that it runs."""
     with TemporaryDirectory() as folder:
         home = Path(folder)
@@ -177,7 +177,7 @@ def engine_running(program: str = PROGRAM) -> Iterator[Bare]:
             program_version=1,
             auth_token=token,
             storage_config={"path": str(home / STORAGE_FOLDER)},
-            runtime_config=config.runtime_config(None),
+            runtime_config=config.runtime_config(configured),
             plan=_plan(program),
         ).write(home / "config.json")
         words = ["--config-file", str(home / "config.json"), "--bind-address", "127.0.0.1"]

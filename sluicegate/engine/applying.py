@@ -34,6 +34,8 @@ class Staged:
     deleted: str | None = None
     given: tuple[int, ...] | None = None
     """Of partial updates: the places of the columns that they give, the key's among them."""
+    values: str | None = None
+    """What is inserted, as values of all columns, where it is little."""
 
 
 LEFT = 1000
@@ -114,7 +116,8 @@ class Applier:
             self._weigh(table, staged, captured=captured)
         else:
             rows = f"SELECT {_places(_all(table))} FROM {staged.inserted}"
-            self._insert(table, rows, captured=captured)
+            values = None if captured else staged.values
+            self._insert(table, values or rows, captured=captured)
 
     def changes(self, told: Container[str]) -> set[str]:
         """Return which captured tables have changed, each with its change in `~d <table>`.

@@ -4,18 +4,19 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
 from sluicegate.engine import defaults, plan
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.connection import unless_disconnected
 from sluicegate.engine.errors import EngineError, ParseFailure, PlainError
 from sluicegate.engine.metrics import Endpoint
 from sluicegate.engine.parameters import flag, required
 from sluicegate.engine.pipeline import Pipeline
 from sluicegate.engine.plan import Table
-from sluicegate.engine.steps import Arrival
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -30,22 +31,37 @@ SETTINGS = {"json": ("update_format", "json_flavor", "lines"), "raw": ("mode", "
 
 
 async def push(pipeline: Pipeline, request: Request) -> dict[str, Any]:
-    """Ingest one request; returns its completion token."""
+    """Ingest one request; returns its completion token.
+
+    Where what is acknowledged must survive a crash, the answer comes after the commit. Elsewhere it comes as
+    soon as the rows are read and judged and wait for their step, unless a crowd waits: then all wait with it.
+    Within a transaction it comes once they are held.
+    An answer that has no token, since there are errors to be told, comes after the commit as well.
+    """
     force = flag(request, "force")
     pipeline.check_ready()
     endpoint, table, reading = _endpoint(pipeline, request)
     found = defaults.metadata(request.query_params.get("connector_metadata"))
-    with pipeline.bodies.held() as held:
+    with ExitStack() as stack:
+        held = stack.enter_context(pipeline.bodies.held())
         body = await _body(request, held)
         if not force and pipeline.state != "Running":
             await unless_disconnected(request, pipeline.running())
         if not endpoint.has_room:
             await unless_disconnected(request, pipeline.steps.room(endpoint))
         batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading, found)
-        taken = await pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body)))
-    if taken.errors.count:
-        raise ParseFailure(taken.errors.count, taken.errors.in_order())
-    return {"token": token(pipeline, endpoint, taken.step)}
+        pipeline.steps.check()
+        prompt = pipeline.steps.takes_promptly and not (pipeline.is_tolerant or batch.errors.count)
+        taking = pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body), acknowledged=prompt))
+        if prompt:
+            body_held = stack.pop_all()
+            taking.add_done_callback(lambda _: body_held.close())
+            step = pipeline.steps.horizon
+        else:
+            step = (await taking).step
+    if batch.errors.count:
+        raise ParseFailure(batch.errors.count, batch.errors.in_order())
+    return {"token": token(pipeline, endpoint, step)}
 
 
 def completion(pipeline: Pipeline, request: Request) -> dict[str, Any]:

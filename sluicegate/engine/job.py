@@ -9,17 +9,19 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.batch import Rows
 from sluicegate.engine.errors import EngineError, query_failed
 from sluicegate.engine.limits import OPEN
 from sluicegate.engine.pipeline import Pipeline
-from sluicegate.engine.steps import Arrival
 
 if TYPE_CHECKING:
     from sluicegate.engine.adhoc import Insert, Select
     from sluicegate.engine.results import Result
 
 T = TypeVar("T")
+CATCHING_UP = 1
+"""Seconds for which a query waits at most until what was acknowledged before it is written."""
 FORMATS = ("text", "json", "parquet", "arrow_ipc", "hash")
 
 
@@ -67,6 +69,7 @@ class Job:
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         from sluicegate.engine.adhoc import Insert, Select
 
+        await self._pipeline.steps.catch_up(CATCHING_UP)
         statements = await self._work(self._prepare)
         *before, last = statements
         for statement in before:

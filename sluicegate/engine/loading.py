@@ -84,9 +84,13 @@ class Loader:
 
     def _stage(self, table: Table, run: Run) -> Staged:
         name = self._name("in")
-        inserted = self._nothing(table, name) if run.rows is None else self._relation(table, name, run.rows)
-        deleted = None if run.gone is None else self._relation(table, self._name("out"), run.gone)
-        return Staged(inserted, deleted, run.given)
+        values = None
+        if run.rows is None:
+            inserted = self._nothing(table, name)
+        else:
+            inserted, values = self._relation(table, name, run.rows)
+        deleted = None if run.gone is None else self._relation(table, self._name("out"), run.gone)[0]
+        return Staged(inserted, deleted, run.given, values)
 
     def _nothing(self, table: Table, name: str) -> str:
         """Return no rows as SQL names them."""
@@ -97,12 +101,13 @@ class Loader:
         self._scratch.bring(name, query)
         return scratch(name)
 
-    def _relation(self, table: Table, name: str, rows: "pa.Table") -> str:
-        """Return rows as SQL names them: a handful stands in the statements themselves."""
-        written = None if table.lateness else literals.relation(table, rows)
+    def _relation(self, table: Table, name: str, rows: "pa.Table") -> tuple[str, str | None]:
+        """Return rows as SQL names them, and as values: a handful stands in the statements themselves."""
+        written = None if table.lateness else literals.write(table, rows)
         if written is None:
             self._show(table, name, rows)
-        return written or scratch(name)
+            return scratch(name), None
+        return written
 
     def _show(self, table: Table, name: str, rows: "pa.Table") -> None:
         """Show rows as a relation; nothing is copied, unless rows may be taken out of it."""

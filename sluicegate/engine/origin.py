@@ -23,10 +23,15 @@ from sluicegate.engine.checkpoints.store import CheckpointError, Listing
 from sluicegate.engine.deployment import NO_CHECKPOINT, Deployment
 
 
+def is_tolerant(runtime_config: Mapping[str, Any]) -> bool:
+    """Tell whether what is acknowledged has to survive a crash."""
+    return (_inner(runtime_config, "fault_tolerance").get("model") or "none") != "none"
+
+
 def takes_over(deployment: Deployment) -> bool:
     """Tell whether a deployment goes on with what the one before it left behind."""
-    model = _inner(deployment.config.runtime_config, "fault_tolerance").get("model") or "none"
-    return model != "none" and deployment.checkpoint is None and _wanted_of_sync(deployment) is None
+    tolerant = is_tolerant(deployment.config.runtime_config)
+    return tolerant and deployment.checkpoint is None and _wanted_of_sync(deployment) is None
 
 
 def chosen(deployment: Deployment, listing: Listing) -> Manifest | None:

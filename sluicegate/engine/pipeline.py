@@ -14,7 +14,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from sluicegate.engine import errors
+from sluicegate.engine import errors, origin
 from sluicegate.engine.bodies import Bodies
 from sluicegate.engine.bootstrap import deciding
 from sluicegate.engine.checkpoints.making import Checkpoints
@@ -120,6 +120,11 @@ class Pipeline:
     def desired(self) -> str:
         """Return the status that is desired."""
         return self.situation.desired
+
+    @property
+    def is_tolerant(self) -> bool:
+        """Tell whether what is acknowledged has to survive a crash."""
+        return origin.is_tolerant(self.deployment.config.runtime_config)
 
     def cursor(self) -> "DuckDBPyConnection":
         """Return a connection for one query; raises the error that says why there is none."""

@@ -16,41 +16,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sluicegate.engine.arrivals import Arrival, Taken
 from sluicegate.engine.batch import Errors
 from sluicegate.engine.deliveries import Deliveries, Sink
 from sluicegate.engine.metrics import Endpoint, Metrics
-from sluicegate.engine.plan import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sluicegate.engine.batch import Batch, Rows
     from sluicegate.engine.writer import Outcome, Writer
 
 T = TypeVar("T")
 
-
-@dataclass
-class Arrival:
-    """What one request or one chunk of a connector brings; it goes whole into one step."""
-
-    table: Table
-    batch: "Batch | Rows"
-    endpoint: Endpoint | None = None
-    """Where it came in; None for an ad-hoc query."""
-    offset: Any = None
-    """The connector's position after it, as JSON; kept in the step's transaction."""
-    size: int = 0
-    """Bytes that it was read from."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What became of an arrival."""
-
-    step: int
-    records: int
-    errors: Errors
+CROWD = 256
+"""Arrivals that wait beyond which senders wait with them: each takes memory, however little it brings."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +61,10 @@ class Steps:
         self._made_room = made_room
         self._writer: Writer | None = None
         self._waiting: list[tuple[Arrival | None, asyncio.Future[Taken]]] = []
+        self._acknowledged: set[asyncio.Future[Taken]] = set()
         self._lock = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
+        self._stepping = False
         self._moved = asyncio.Event()
         self._deliveries = Deliveries(metrics)
         self._holds = False
@@ -104,10 +85,23 @@ class Steps:
                 return
             await self._moved.wait()
 
+    def check(self) -> None:
+        """Raise where nothing more is taken; what is put right after has its step, unless that fails."""
+        self._check()
+
     def put(self, arrival: Arrival) -> "asyncio.Future[Taken]":
         """Have an arrival taken by the next step; what is returned is done once that is committed."""
         self._metrics.buffer(arrival.endpoint, len(arrival.batch), arrival.size)
-        return self._enqueue(arrival)
+        future = self._enqueue(arrival)
+        if arrival.acknowledged:
+            self._acknowledged.add(future)
+            future.add_done_callback(self._acknowledged.discard)
+        return future
+
+    async def catch_up(self, within: float) -> None:
+        """Wait, so many seconds at most, until what has been acknowledged so far is written."""
+        if self._acknowledged:
+            await asyncio.wait(tuple(self._acknowledged), timeout=within)
 
     def tick(self) -> "asyncio.Future[Taken]":
         """Have the views that read the clock computed anew."""
@@ -125,10 +119,15 @@ class Steps:
     @property
     def horizon(self) -> int:
         """Return the number of the step that will hold all that has been put so far."""
-        coming = bool(self._waiting) + (self._running is not None)
+        coming = bool(self._waiting) + self._stepping
         if self._holds:
             coming = min(1, coming + self._metrics.held_records)
         return self._metrics.steps + coming
+
+    @property
+    def takes_promptly(self) -> bool:
+        """Tell whether what is put has its step soon: no transaction holds it, and few wait with it."""
+        return not self._holds and len(self._waiting) < CROWD
 
     @property
     def settled(self) -> bool:
@@ -149,10 +148,8 @@ class Steps:
     async def release(self) -> None:
         """Take all that is held as one step, with what has been put so far."""
         async with self._lock:
-            waiting, self._waiting = self._waiting, []
-            if waiting:
-                await self._step(waiting)
-            self._holds = False
+            await self._take_waiting()
+            self._holds, self._stepping = False, True
             try:
                 self._check()
                 began = time.perf_counter()
@@ -162,6 +159,8 @@ class Steps:
             else:
                 self._metrics.release()
                 self._arrive(outcome, began)
+            finally:
+                self._stepping = False
         self.signal()
 
     async def alone(self, work: "Callable[[Writer], T]") -> T:
@@ -185,12 +184,14 @@ class Steps:
         await self._between_steps(do())
 
     async def drain(self, reason: Exception) -> None:
-        """Finish the step that runs, and deliver it; whoever wants one after it gets the reason."""
+        """Take what has been put, and deliver it; whoever wants a step after it gets the reason."""
 
         def refuse() -> None:
             raise reason
 
         async with self._lock:
+            while self._waiting:
+                await self._take_waiting()
             self._check = refuse
 
     @asynccontextmanager
@@ -225,10 +226,12 @@ class Steps:
         await self._between_steps(end())
 
     async def _between_steps(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work while no step runs; it is finished even if nobody waits."""
+        """Do work after the step of all that has been put, and before the next; it is finished even if nobody
+        waits."""
 
         async def locked() -> T:
             async with self._lock:
+                await self._take_waiting()
                 return await work
 
         return await asyncio.shield(asyncio.create_task(locked()))
@@ -253,12 +256,20 @@ class Steps:
         try:
             while self._waiting:
                 async with self._lock:
-                    taken, self._waiting = self._waiting, []
-                    if taken:
-                        await self._step(taken)
+                    await self._take_waiting()
                 await self._deliveries.keep_up()
         finally:
             self._running = None
+
+    async def _take_waiting(self) -> None:
+        """Take a step with all that waits, if anything does."""
+        taken, self._waiting = self._waiting, []
+        if taken:
+            self._stepping = True
+            try:
+                await self._step(taken)
+            finally:
+                self._stepping = False
 
     async def _step(self, taken: "list[tuple[Arrival | None, asyncio.Future[Taken]]]") -> None:
         arrivals = [arrival for arrival, _ in taken if arrival is not None]

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from sluicegate.engine import states
+from sluicegate.engine import gathering, states
 from sluicegate.engine.applying import Applier, Scratch, Staged
+from sluicegate.engine.arrivals import Arrival, Taken
 from sluicegate.engine.bootstrap.journal import Journal
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.holding import Holding
 from sluicegate.engine.identifiers import quote
 from sluicegate.engine.loading import Loaded, Loader
 from sluicegate.engine.plan import NOW, NOW_DDL, SET_NOW, Plan, Table
-from sluicegate.engine.steps import Arrival, Taken
 from sluicegate.engine.stored import Stored
 from sluicegate.engine.views.upkeep import Upkeep
 from sluicegate.engine.waterlines import Waterlines
@@ -200,9 +200,7 @@ class Writer:
     def take(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Take a step; where there is nothing to write, and it is no later for the views, none."""
         try:
-            loaded = [self._load(arrival) for arrival in arrivals]
-            pairs = zip(arrivals, loaded, strict=True)
-            staged = [(arrival.table, rows.staged) for arrival, rows in pairs if isinstance(rows, Loaded)]
+            staged, loaded = self._load(arrivals)
             outcome = self._write(staged, _offsets(arrivals), _records(loaded))
             return replace(outcome, taken=[self._answer(each, self._steps) for each in loaded])
         finally:
@@ -225,9 +223,7 @@ class Writer:
     def hold(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Hold arrivals for the next `commit`, which will be the next step."""
         try:
-            loaded = [self._load(arrival) for arrival in arrivals]
-            pairs = zip(arrivals, loaded, strict=True)
-            staged = [(arrival.table, rows.staged) for arrival, rows in pairs if isinstance(rows, Loaded)]
+            staged, loaded = self._load(arrivals)
             self._holding.add(staged, _offsets(arrivals), _records(loaded))
             step = self._steps + bool(self._holding.records)
             return Outcome(self._steps, [self._answer(each, step) for each in loaded])
@@ -303,13 +299,24 @@ class Writer:
         rows = self._connection.cursor().sql(f"SELECT * FROM {quote(relation)}")
         return rows.to_arrow_reader(SNAPSHOT_ROWS)
 
-    def _load(self, arrival: Arrival) -> Loaded | Exception:
-        try:
-            return self._loader.load(arrival.table, arrival.batch)
-        except Exception as error:
-            if arrival.offset is not None:  # to go on would lose it, since later offsets are beyond it
-                raise
-            return error
+    def _load(self, arrivals: Sequence[Arrival]) -> tuple[Brought, list[Loaded | Exception]]:
+        """Stage arrivals, those together that may be; returns that, and of each what became of it."""
+        staged: list[tuple[Table, Sequence[Staged]]] = []
+        answers: dict[int, Loaded | Exception] = {}
+        for gathered in gathering.gather(arrivals):
+            brought = [arrivals[place] for place in gathered.places]
+            try:
+                loaded = self._loader.load(gathered.table, gathered.batch)
+            except Exception as error:
+                # To go on would lose it: later offsets are beyond it, or nobody would be told.
+                if any(arrival.offset is not None or arrival.acknowledged for arrival in brought):
+                    raise
+                answers |= dict.fromkeys(gathered.places, error)
+            else:
+                staged.append((gathered.table, loaded.staged))
+                each = (Loaded([], len(arrival.batch), arrival.batch.errors) for arrival in brought)
+                answers |= zip(gathered.places, each, strict=True)
+        return staged, [answers[place] for place in range(len(arrivals))]
 
     def _answer(self, loaded: Loaded | Exception, step: int) -> Taken | Exception:
         return loaded if isinstance(loaded, Exception) else Taken(step, loaded.records, loaded.errors)

@@ -111,8 +111,27 @@ class Engine:
         return body
 
     def push(self, table: str, body: str | bytes, **parameters: str) -> httpx.Response:
+        """Send a body to a table; return what its sender knows once it is committed, or cannot be."""
+        answer = self.send(table, body, **parameters)
+        if answer.status_code == 200:
+            found = self.until_written(answer.json()["token"])
+            answer = answer if found.status_code == 200 else found
+        return answer
+
+    def send(self, table: str, body: str | bytes, **parameters: str) -> httpx.Response:
         """Send a body to a table."""
         return self.http.post(f"/ingress/{table}", params=parameters, content=body)
+
+    def until_written(self, token: str) -> httpx.Response:
+        """Wait until what a token stands for is committed, or cannot be; who listen may not have it yet."""
+        answers: list[httpx.Response] = []
+
+        def is_known() -> bool:
+            answers.append(self.http.get("/completion_status", params={"token": token}))
+            return answers[-1].status_code != 200 or answers[-1].json()["step"] is not None
+
+        self.eventually(is_known)
+        return answers[-1]
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a query."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.batch import Batch
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.compiler import compile_program
@@ -14,7 +15,6 @@ from sluicegate.engine.database import Database
 from sluicegate.engine.formats.config import Json
 from sluicegate.engine.formats.reading import read
 from sluicegate.engine.plan import Plan, Table, View
-from sluicegate.engine.steps import Arrival
 from sluicegate.protocol import CompileRequest
 
 Row = Mapping[str, Any]

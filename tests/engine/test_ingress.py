@@ -334,3 +334,58 @@ def test_defaults_from_the_metadata_of_a_request(deploy: Deploy) -> None:
     for wrong in ("[1]", "{"):
         refused = engine.push("t", '{"id": 4}', format="json", update_format="raw", connector_metadata=wrong)
         assert (refused.status_code, refused.json()["error_code"]) == (400, "InvalidParam")
+
+
+SLOW = """
+CREATE TABLE many (n INT);
+CREATE TABLE t (n INT) WITH ('materialized' = 'true');
+CREATE MATERIALIZED VIEW slow AS
+    SELECT COUNT(*) AS c FROM many a JOIN many b ON a.n <> b.n JOIN many c ON b.n < c.n;
+"""
+
+
+def look(engine: Engine, token: str) -> Any:
+    """Return the status of a token."""
+    return engine.http.get("/completion_status", params={"token": token}).json()
+
+
+def test_an_answer_waits_for_no_step(deploy: Deploy) -> None:
+    engine = deploy(SLOW).start()
+    tokens = [engine.send("many", "\n".join(map(str, range(700)))).json()["token"]]
+    tokens.append(engine.send("t", "1\n").json()["token"])
+    assert look(engine, tokens[1]) == {"status": "inprogress", "step": None}
+    engine.eventually(lambda: look(engine, tokens[1])["status"] == "complete")
+    assert look(engine, tokens[0])["status"] == "complete"
+    assert engine.rows("SELECT n FROM t") == [{"n": 1}]
+
+
+def test_a_query_sees_what_was_acknowledged_before(deploy: Deploy) -> None:
+    engine = deploy(SLOW).start()
+    for n in range(20):
+        assert engine.send("t", f"{n}\n").status_code == 200
+        assert engine.rows("SELECT COUNT(*) AS c FROM t") == [{"c": n + 1}]
+
+
+def test_with_fault_tolerance_an_answer_waits_for_its_commit(deploy: Deploy) -> None:
+    engine = deploy(SLOW)
+    engine.runtime_config["fault_tolerance"] = {"model": "at_least_once"}
+    engine.start()
+    token = engine.send("many", "\n".join(map(str, range(100)))).json()["token"]
+    assert look(engine, token) == {"status": "complete", "step": 1}
+
+
+def test_an_answer_with_errors_waits_for_its_commit(deploy: Deploy) -> None:
+    engine = deploy(SLOW).start()
+    assert engine.send("t", "1\n?\n").json()["error_code"] == "ParseErrors"
+    assert engine.rows("SELECT n FROM t") == [{"n": 1}]
+
+
+def test_a_suspension_takes_what_was_acknowledged(deploy: Deploy) -> None:
+    engine = deploy(SLOW).start()
+    assert engine.send("many", "\n".join(map(str, range(300)))).status_code == 200
+    assert [engine.send("t", f"{n}\n").status_code for n in range(20)] == [200] * 20
+    engine.suspend()
+    engine.stop()
+    engine.redeploy()
+    engine.start()
+    assert engine.rows("SELECT COUNT(*) AS c FROM t") == [{"c": 20}]

@@ -348,7 +348,9 @@ def found(database: duckdb.DuckDBPyConnection, query: str) -> Counter[tuple[Any,
 
 @pytest.mark.timeout(60 + 30 * KILLS)
 def test_a_database_holds_whole_steps_whenever_its_engine_is_killed(deploy: Deploy) -> None:
-    world = World(deploy(PROGRAM), Random(KILLS))
+    engine = deploy(PROGRAM)
+    engine.runtime_config["fault_tolerance"] = {"model": "exactly_once"}
+    world = World(engine, Random(KILLS))
     for _ in range(KILLS):
         world.live_and_die()
         world.judge()

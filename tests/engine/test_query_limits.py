@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pytest
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.batch import Batch
 from sluicegate.engine.compiler import compile_program
 from sluicegate.engine.deployment import Deployment
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.pipeline import Pipeline
-from sluicegate.engine.steps import Arrival
 from sluicegate.engine.writer import Outcome
 from sluicegate.protocol import CompileRequest, EngineConfig
 from tests.engine.conftest import Deploy, Engine

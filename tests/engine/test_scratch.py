@@ -1,19 +1,22 @@
 """What a step leaves behind on the connection that it is written over: a bounded number of small tables."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
 
 import pytest
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.database import Database
 from sluicegate.engine.plan import Plan
-from sluicegate.engine.steps import Arrival
 from tests.engine.evaluation import batch_of
 from tests.engine.upkeep import compiled
 
 PROGRAM = """
 CREATE TABLE t (id INT PRIMARY KEY, u UUID, at TIMESTAMP LATENESS INTERVAL '1' HOUR);
 CREATE TABLE plain (id INT PRIMARY KEY, name VARCHAR, price DOUBLE, flag BOOLEAN);
+CREATE TABLE bare (id INT, name VARCHAR, price DOUBLE, flag BOOLEAN, exact DECIMAL(12, 3), at TIMESTAMP);
 CREATE MATERIALIZED VIEW v AS SELECT name, COUNT(*) AS c FROM plain GROUP BY name;
 """
 NAMES = ["it's", 'quo"ted', "nul\0", "%s {x} $1 ?", "x" * 2000, "\\", "", None]
@@ -43,7 +46,7 @@ def relations(database: Database) -> set[str]:
 
 
 def test_steps_do_not_pile_up(database: Database, plan: Plan) -> None:
-    late, plain = plan.tables
+    late, plain, _ = plan.tables
     seen = []
     for number in range(3):
         rows = [("insert", {"id": n, "u": None, "at": "2024-01-01 00:00:00"}) for n in range(3)]
@@ -61,7 +64,7 @@ def test_steps_do_not_pile_up(database: Database, plan: Plan) -> None:
 def test_a_row_comes_in_the_same_whatever_its_batch(
     database: Database, plan: Plan, name: str | None, count: int
 ) -> None:
-    _, plain = plan.tables
+    _, plain, _ = plan.tables
     rows = [
         ("insert", {"id": n - 1, "name": name, "price": price, "flag": n % 2 == 0})
         for n, price in zip(
@@ -74,3 +77,34 @@ def test_a_row_comes_in_the_same_whatever_its_batch(
     database.writer.take([Arrival(plain, batch_of(database, plain, [("delete", {"id": -1})]))])
     assert database.cursor().execute("SELECT min(id) FROM plain").fetchall() == [(0 if count > 1 else None,)]
     assert database.cursor().execute("SELECT c FROM v").fetchall() == ([(count - 1,)] if count > 1 else [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_so_it_does_where_nothing_reads_the_table(
+    database: Database, plan: Plan, name: str | None, count: int
+) -> None:
+    _, _, bare = plan.tables
+    rows = [
+        {
+            "id": n,
+            "name": name,
+            "price": price,
+            "flag": n % 2 == 0,
+            "exact": exact,
+            "at": "2024-02-29 01:02:03.000004",
+        }
+        for n, price, exact in zip(
+            range(count),
+            (0.1, None, -1e-300, 1e300, 0.0, 2.5, 1 / 3, 7.0, -0.0),
+            ("0.001", "-999999999.999", None, "7", "0", "0.1", "12.5", "3", "-0.001"),
+            strict=False,
+        )
+    ]
+    database.writer.take([Arrival(bare, batch_of(database, bare, [("insert", row) for row in rows]))])
+    found = database.cursor().execute("SELECT * FROM bare ORDER BY id").fetchall()
+    wanted = [
+        {**row, "exact": row["exact"] and Decimal(row["exact"]), "at": datetime(2024, 2, 29, 1, 2, 3, 4)}
+        for row in rows
+    ]
+    assert found == [tuple(row.values()) for row in wanted]

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 import pytest
 
+from sluicegate.engine.arrivals import Arrival, Taken
+from sluicegate.engine.batch import Rows
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.database import Database
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.formats.config import Json
 from sluicegate.engine.metrics import Metrics
 from sluicegate.engine.plan import Plan
-from sluicegate.engine.steps import Arrival, Steps, Taken
-from tests.engine.conftest import Deploy
+from sluicegate.engine.steps import CROWD, Steps
+from tests.engine.conftest import PATIENCE, Deploy
 from tests.engine.evaluation import batch_of
 from tests.engine.upkeep import House, compiled
 
@@ -222,3 +225,59 @@ def test_a_panic_is_told_and_nothing_of_its_step_is_kept(deploy: Deploy) -> None
     engine.stop(signal.SIGKILL)
     engine.start()
     assert engine.rows("SELECT y FROM v") == [{"y": 2}]
+
+
+async def test_the_horizon_is_the_step_of_what_is_put(house: Plant) -> None:
+    first = house.put({"id": 1, "x": 1})
+    assert house.steps.horizon == 1
+    assert (await first).step == 1
+    async with house.steps.still():
+        second, third = house.put({"id": 2, "x": 1}), house.put({"id": 3, "x": 1})
+        assert house.steps.horizon == 2
+    assert {(await second).step, (await third).step} == {2}
+
+
+async def test_few_are_taken_promptly_and_a_crowd_is_not(house: Plant) -> None:
+    async with house.steps.still():
+        waiting = [house.put({"id": i, "x": 1}) for i in range(CROWD - 1)]
+        assert house.steps.takes_promptly
+        waiting.append(house.put({"id": CROWD, "x": 1}))
+        assert not house.steps.takes_promptly
+    assert {taken.step for taken in await asyncio.gather(*waiting)} == {1}
+    assert house.query("SELECT c FROM total") == [(CROWD,)]
+
+
+async def test_what_waits_is_taken_before_a_listener_begins_and_before_the_end(house: Plant) -> None:
+    async with house.steps.still():
+        first = house.put({"id": 1, "x": 1})
+        listening = asyncio.create_task(house.steps.listen("t", Sink()))
+        await asyncio.sleep(0)
+    assert (await listening).step == 1
+    assert (await first).step == 1
+    second = house.put({"id": 2, "x": 1})
+    await house.steps.drain(EngineError(503, "Suspended", "it is over"))
+    assert (await second).step == 2
+    with pytest.raises(EngineError, match="it is over"):
+        house.steps.check()
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+async def test_what_was_acknowledged_is_not_lost_unnoticed(house: Plant, acknowledged: bool) -> None:
+    bag = house.plan.tables[1]
+    rows = Rows(pa.table({"x": pa.array([None], pa.int32())}))
+    put = house.steps.put(Arrival(bag, rows, acknowledged=acknowledged))
+    with pytest.raises(EngineError, match="NOT NULL"):
+        await put
+    assert (house.failure is not None) is acknowledged
+
+
+async def test_what_was_acknowledged_can_be_waited_for(house: Plant) -> None:
+    table = house.plan.tables[0]
+    batch = batch_of(house.database, table, [("insert", {"id": 1, "x": 1})])
+    await house.steps.catch_up(PATIENCE)
+    async with house.steps.still():
+        house.steps.put(Arrival(table, batch, acknowledged=True))
+        await house.steps.catch_up(within=0)
+        assert house.query("FROM t") == []
+    await house.steps.catch_up(PATIENCE)
+    assert house.query("FROM t") == [(1, 1)]

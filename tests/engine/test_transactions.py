@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluicegate.engine.steps import Arrival
+from sluicegate.engine.arrivals import Arrival
 from tests.engine.conftest import Deploy, Engine
 from tests.engine.evaluation import batch_of
 from tests.engine.test_connecting import complete, connectors, count, file, reached
@@ -60,11 +60,11 @@ def test_many_pushes_become_one_change(deploy: Deploy) -> None:
     engine.push("t", "1,10\n")
     with listening(engine, "total", format="json") as reader:
         assert start(engine) == 1
-        token = engine.push("t", "2,20\n3,30\n").json()["token"]
-        engine.push("t", '{"delete": {"id": 3}}', format="json")
-        engine.push("t", '{"update": {"id": 1, "x": 11}}', format="json")
+        token = engine.send("t", "2,20\n3,30\n").json()["token"]
+        engine.send("t", '{"delete": {"id": 3}}', format="json")
+        engine.send("t", '{"update": {"id": 1, "x": 11}}', format="json")
         engine.rows("INSERT INTO t VALUES (4, 40)")
-        wrong = engine.push("t", "5,50\n6,?\n")
+        wrong = engine.send("t", "5,50\n6,?\n")
         assert (wrong.status_code, wrong.json()["error_code"]) == (400, "ParseErrors")
         assert (total(engine), count(engine)) == ((1, 10), 1)
         assert status(engine, token) == {"status": "inprogress", "step": None}
@@ -83,7 +83,7 @@ def test_it_shows_in_the_statistics(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     engine.push("t", "1,10\n")
     number = start(engine)
-    engine.push("t", "2,20\n3,30\n")
+    engine.send("t", "2,20\n3,30\n")
     shown = metrics(engine)
     assert (shown["transaction_status"], shown["transaction_id"]) == ("TransactionInProgress", number)
     assert (shown["transaction_records"], shown["transaction_msecs"] >= 0) == (2, True)
@@ -118,9 +118,9 @@ def test_a_listener_in_the_middle(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     engine.push("t", "1,10\n")
     start(engine)
-    engine.push("t", "2,20\n")
+    engine.send("t", "2,20\n")
     with listening(engine, "t", format="json", send_snapshot="true") as reader:
-        engine.push("t", "3,30\n")
+        engine.send("t", "3,30\n")
         commit(engine)
         chunks = reader.until(2)
     rows = [
@@ -132,9 +132,9 @@ def test_a_listener_in_the_middle(deploy: Deploy) -> None:
 def test_paused_it_can_be_committed(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     start(engine)
-    engine.push("t", "2,20\n")
+    engine.send("t", "2,20\n")
     engine.http.get("/pause")
-    engine.push("t", "3,30\n", force="true")
+    engine.send("t", "3,30\n", force="true")
     commit(engine)
     assert total(engine) == (2, 50)
 
@@ -161,7 +161,7 @@ def test_an_end_before_the_commit_takes_all_of_it_away(deploy: Deploy, tmp_path:
     engine = deploy(f"CREATE TABLE t (a INT) {given};").start()
     engine.eventually(partial(reached, engine, 2))
     number = start(engine)
-    token = engine.push("t", "100\n").json()["token"]
+    token = engine.send("t", "100\n").json()["token"]
     with source.open("a") as more:
         more.write("3\n")
     engine.eventually(lambda: metrics(engine)["transaction_records"] == 2)
@@ -209,7 +209,7 @@ def test_connectors_join(deploy: Deploy, tmp_path: Path) -> None:
 def test_suspension_waits_for_the_commit(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     start(engine)
-    engine.push("t", "2,20\n")
+    engine.send("t", "2,20\n")
     assert engine.http.post("/suspend").status_code == 202
     assert engine.http.get("/stats").json()["suspend_error"] == {"Temporary": ["TransactionInProgress"]}
     assert engine.status()["runtime_status"] == "Paused"
@@ -226,7 +226,7 @@ def test_suspension_waits_for_the_commit(deploy: Deploy) -> None:
 def test_an_error_in_a_view_comes_with_the_commit(deploy: Deploy) -> None:
     engine = deploy("CREATE TABLE t (a INT); CREATE VIEW v AS SELECT a + 1 AS b FROM t;").start()
     start(engine)
-    assert engine.push("t", f"{2**31 - 1}\n").status_code == 200
+    assert engine.send("t", f"{2**31 - 1}\n").status_code == 200
     engine.http.post("/commit_transaction")
     engine.eventually(lambda: engine.http.get("/status").status_code == 500)
     assert engine.status()["error_code"] == "RuntimeError.WorkerPanic"

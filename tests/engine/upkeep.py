@@ -6,11 +6,11 @@ from typing import Any
 
 import duckdb
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.compiler import compile_program
 from sluicegate.engine.database import Database
 from sluicegate.engine.plan import Plan, Table, View
-from sluicegate.engine.steps import Arrival
 from sluicegate.engine.writer import Outcome
 from sluicegate.protocol import CompileRequest
 from tests.engine.evaluation import batch_of

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.batch import Batch, Rows
 from sluicegate.engine.connecting.wire import Reader
 from sluicegate.engine.metrics import Endpoint
 from sluicegate.engine.plan import Table
-from sluicegate.engine.steps import Arrival, Steps
+from sluicegate.engine.steps import Steps
 from sluicegate.engine.transports.protocol import Chunk, Gate, Source, Unavailable
 
 FIRST_PAUSE = 0.25

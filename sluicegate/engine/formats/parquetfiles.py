@@ -18,6 +18,8 @@ ROWS = 65_536
 """Rows that are cast at a time."""
 LARGEST = 512 << 20
 """Bytes that one file may be once it is decoded: a small file can stand for very much."""
+LARGE = 8 << 20
+"""Bytes of a file whose columns are worth several threads."""
 DAY = 86_400_000_000_000
 """Nanoseconds."""
 
@@ -134,5 +136,6 @@ READ_FROM: dict[str, tuple[Test, ...]] = {
 
 def _pieces(body: bytes) -> Iterator[pa.Table]:
     with pq.ParquetFile(pa.BufferReader(body)) as file:
-        for batch in file.iter_batches(batch_size=ROWS):
+        # Other threads would take longer to begin than such a file takes to read, and all of them are busy.
+        for batch in file.iter_batches(batch_size=ROWS, use_threads=len(body) > LARGE):
             yield pa.Table.from_batches([batch])

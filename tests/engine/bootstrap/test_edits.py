@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.bootstrap.comparison import Comparison
 from sluicegate.engine.bootstrap.concurrent import Backfill
 from sluicegate.engine.bootstrap.deciding import AWAITING, decide
@@ -27,7 +28,7 @@ from sluicegate.engine.metrics import Endpoint, Metrics
 from sluicegate.engine.opening import Migration
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.situation import Situation
-from sluicegate.engine.steps import Arrival, Steps
+from sluicegate.engine.steps import Steps
 from sluicegate.engine.stored import Stored
 from sluicegate.protocol import EngineConfig
 from tests.engine.evaluation import batch_of

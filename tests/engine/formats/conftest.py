@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from sluicegate.engine.arrivals import Arrival
 from sluicegate.engine.batch import Batch
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.compiler import compile_program
 from sluicegate.engine.database import Database
 from sluicegate.engine.formats import config, reading
 from sluicegate.engine.plan import Plan, Table, find
-from sluicegate.engine.steps import Arrival
 from sluicegate.protocol import CompileRequest
 
 

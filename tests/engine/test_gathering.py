@@ -1,0 +1,98 @@
+"""Gathering: what waits for a step is joined, and means the same as if it were not."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from sluicegate.engine.arrivals import Arrival
+from sluicegate.engine.clock import Clock
+from sluicegate.engine.database import Database
+from sluicegate.engine.gathering import gather
+from sluicegate.engine.plan import Table
+from tests.engine.evaluation import batch_of
+from tests.engine.upkeep import compiled
+
+PROGRAM = """
+CREATE TABLE keyed (id INT NOT NULL PRIMARY KEY, x INT, u UUID);
+CREATE TABLE bag (x INT, u UUID);
+CREATE MATERIALIZED VIEW sums AS SELECT x, COUNT(*) AS c FROM keyed GROUP BY x;
+CREATE MATERIALIZED VIEW counts AS SELECT x, COUNT(*) AS c FROM bag GROUP BY x;
+"""
+MARKS = ("0190a0c2-0000-7000-8000-000000000000", None)
+RELATIONS = ("keyed", "bag", "sums", "counts")
+Changes = list[tuple[str, dict[str, Any]]]
+
+
+def opened() -> Database:
+    """Return an empty database of the program."""
+    database = Database.open(None, None, {})
+    database.prepare(compiled(PROGRAM), Clock({}))
+    return database
+
+
+@pytest.fixture
+def together() -> Iterator[Database]:
+    database = opened()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def apart() -> Iterator[Database]:
+    database = opened()
+    yield database
+    database.close()
+
+
+def changes(chance: Random, table: Table) -> Changes:
+    """Make a few changes of a table: insertions, deletions and, by key, updates of some columns."""
+    made: Changes = []
+    for _ in range(chance.randint(1, 4)):
+        row = {"x": chance.randrange(3), "u": chance.choice(MARKS)}
+        if not table.primary_key:
+            made.append((chance.choice(("insert", "insert", "delete")), row))
+            continue
+        key = {"id": chance.randrange(6)}
+        made += chance.choice(
+            (
+                [("insert", key | row)],
+                [("insert", key | row)],
+                [("delete", key)],
+                [("update", {**key, "x": chance.randrange(3)})],
+                [("update", key | row)],
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_crowd_means_what_its_members_mean(together: Database, apart: Database, seed: int) -> None:
+    chance = Random(seed)
+    tables = compiled(PROGRAM).tables
+    for _ in range(3):
+        sent = [(table, changes(chance, table)) for table in chance.choices(tables, k=12)]
+        arrivals = [Arrival(table, batch_of(together, table, made)) for table, made in sent]
+        outcome = together.writer.take(arrivals)
+        assert [taken.records for taken in outcome.taken] == [len(made) for _, made in sent]  # type: ignore[union-attr]
+        for table, made in sent:
+            apart.writer.take([Arrival(table, batch_of(apart, table, made))])
+        for relation in RELATIONS:
+            rows = [
+                sorted(database.cursor().execute(f"FROM {relation}").fetchall(), key=str)
+                for database in (together, apart)
+            ]
+            assert rows[0] == rows[1], relation
+
+
+def test_a_crowd_is_staged_as_one(together: Database) -> None:
+    keyed, bag = compiled(PROGRAM).tables
+    arrivals = [
+        Arrival(table, batch_of(together, table, [("insert", {"id": n, "x": n})]))
+        for n in range(10)
+        for table in (keyed, bag)
+    ]
+    gathered = gather(arrivals)
+    assert [len(each.places) for each in gathered] == [10, 10]
+    assert [len(each.batch.runs) for each in gathered] == [1, 1]  # type: ignore[union-attr]
