@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from benchmarks.measure import Aim, AtMost, Figure, Share
-from benchmarks.starting import Bare, engine_running
+from benchmarks.starting import TOLERANT, Bare, engine_running
 
 ROWS = 10_000
 BATCHES = 5
@@ -35,7 +35,6 @@ TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 PROGRAM = f"CREATE TABLE sales ({TYPED});"
 LOOK_EVERY = 0.001
 """Seconds."""
-TOLERANT = {"fault_tolerance": {"model": "exactly_once"}}
 BULK, WHOLE = 0.5, 0.7
 """What share of bare DuckDB's rate text and Parquet should reach."""
 

@@ -36,6 +36,8 @@ from sluicegate.settings import Settings
 SAMPLES = 25
 WARM = "sluicegate warm engine"
 """What a warm engine calls itself."""
+TOLERANT = {"fault_tolerance": {"model": "exactly_once", "checkpoint_interval_secs": None}}
+"""A configuration with which an answer comes after the commit; nothing else goes on in between."""
 CROWD = 100
 ROUNDS = 3
 
