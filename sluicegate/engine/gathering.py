@@ -16,9 +16,6 @@ from sluicegate.engine.plan import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PLACES = 1 << 32
-"""Numbers for the changes of one batch, which has fewer."""
-
 
 @dataclass
 class Gathered:
@@ -51,11 +48,15 @@ def _together(arrivals: Sequence[Arrival], places: list[int]) -> list[Gathered]:
         return _alone(arrivals, places)
     table = arrivals[places[0]].table
     joints: list[_Joint] = []
-    for number, place in enumerate(places):
-        for run in cast(Batch, arrivals[place].batch).runs:
+    first = 0
+    for place in places:
+        runs = cast(Batch, arrivals[place].batch).runs
+        for run in runs:
             if not joints or not joints[-1].accepts(run):
                 joints.append(_Joint(bool(table.primary_key), run.given))
-            joints[-1].add(number * PLACES, run)
+            joints[-1].add(first, run)
+        if table.primary_key:
+            first += _after(runs)
     records = sum(len(arrivals[place].batch) for place in places)
     return [Gathered(table, Batch([joint.run() for joint in joints], records), places)]
 
@@ -83,7 +84,7 @@ class _Joint:
         """Take a run whose changes come after the number `first`."""
         for pieces, rows in ((self._rows, run.rows), (self._gone, run.gone)):
             if rows is not None:
-                pieces.append(_renumbered(rows, first) if self._keyed and first else rows)
+                pieces.append(_renumbered(rows, first) if first else rows)
 
     def run(self) -> Run:
         """Return all of them as one."""
@@ -92,6 +93,14 @@ class _Joint:
 
 def _like(pieces: "list[pa.Table]", rows: "pa.Table | None") -> bool:
     return rows is None or not pieces or pieces[0].schema.equals(rows.schema)
+
+
+def _after(runs: Sequence[Run]) -> int:
+    """Return the first number that no change of some runs has."""
+    import pyarrow.compute as pc
+
+    tables = [rows for run in runs for rows in (run.rows, run.gone) if rows is not None]
+    return max((pc.max(rows.column("n")).as_py() + 1 for rows in tables), default=0)
 
 
 def _renumbered(rows: "pa.Table", first: int) -> "pa.Table":

@@ -67,6 +67,11 @@ def changes(chance: Random, table: Table) -> Changes:
     return made
 
 
+def rows_of(database: Database, relation: str) -> list[Any]:
+    """Return the rows of a relation in some order."""
+    return sorted(database.cursor().execute(f"FROM {relation}").fetchall(), key=str)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_crowd_means_what_its_members_mean(together: Database, apart: Database, seed: int) -> None:
     chance = Random(seed)
@@ -79,11 +84,20 @@ def test_a_crowd_means_what_its_members_mean(together: Database, apart: Database
         for table, made in sent:
             apart.writer.take([Arrival(table, batch_of(apart, table, made))])
         for relation in RELATIONS:
-            rows = [
-                sorted(database.cursor().execute(f"FROM {relation}").fetchall(), key=str)
-                for database in (together, apart)
-            ]
-            assert rows[0] == rows[1], relation
+            assert rows_of(together, relation) == rows_of(apart, relation), relation
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_crowds_of_a_transaction_keep_their_order(together: Database, apart: Database, seed: int) -> None:
+    chance = Random(seed)
+    keyed = compiled(PROGRAM).tables[0]
+    sent = [[changes(chance, keyed) for _ in range(4)] for _ in range(3)]
+    for crowd in sent:
+        together.writer.hold([Arrival(keyed, batch_of(together, keyed, made)) for made in crowd])
+        for made in crowd:
+            apart.writer.take([Arrival(keyed, batch_of(apart, keyed, made))])
+    together.writer.commit()
+    assert rows_of(together, "keyed") == rows_of(apart, "keyed")
 
 
 def test_a_crowd_is_staged_as_one(together: Database) -> None:

@@ -279,6 +279,8 @@ def test_what_cannot_be_held_leaves_nothing(monkeypatch: pytest.MonkeyPatch, aga
     house = House(HOUSES)
     table = house.tables["keyed"]
     good = Arrival(table, batch_of(house.database, table, [("insert", {"id": 1, "x": 1, "y": "a"})]))
+    other = house.tables["bag"]
+    more = Arrival(other, batch_of(house.database, other, [("insert", {"x": 1})]))
     holding = house.writer._holding
     copy, calls = holding._copy, 0
 
@@ -291,7 +293,7 @@ def test_what_cannot_be_held_leaves_nothing(monkeypatch: pytest.MonkeyPatch, aga
 
     monkeypatch.setattr(holding, "_copy", fail)
     with pytest.raises(MemoryError):
-        house.writer.hold([good, good])
+        house.writer.hold([good, more])
     if again:
         house.writer.hold([good])
     house.writer.commit()
