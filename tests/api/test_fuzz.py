@@ -87,7 +87,7 @@ async def follow_log(http: httpx.AsyncClient, name: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600 + 2 * SECONDS)
+@pytest.mark.timeout(1200 + 2 * SECONDS)
 async def test_every_answer_is_one_that_the_document_names(
     plane: Plane, tmp_path: Path, counted: Callable[..., None]
 ) -> None:

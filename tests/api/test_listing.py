@@ -161,7 +161,7 @@ class Churn:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_three_hundred_pipelines(house: House, request: pytest.FixtureRequest) -> None:
     prefix = f"many-{uuid4().hex[:8]}-"
     names = [f"{prefix}{number:03}" for number in range(MANY)]

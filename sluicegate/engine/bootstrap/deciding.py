@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from sluicegate.engine.bootstrap.comparison import Comparison
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.situation import Situation
 from sluicegate.protocol import PLATFORM_VERSION
 
 if TYPE_CHECKING:
+    from sluicegate.engine.bootstrap.comparison import Comparison
     from sluicegate.engine.opening import Migration
     from sluicegate.engine.stored import Stored
 
@@ -21,9 +21,12 @@ REJECTED = (
 
 
 async def decide(situation: Situation, stored: "Stored") -> "Migration | None":
-    """Return how a stored state becomes that of our program; see `opening.Decide`."""
+    """Return how a stored state becomes that of our program; None where nothing is to be done."""
     if stored.plan is None and stored.digest == situation.plan.digest():
         return None
+    # A first start has nothing to compare, and is waited for.
+    from sluicegate.engine.bootstrap.comparison import Comparison
+
     comparison = Comparison.of(_read(stored), situation.plan)
     if comparison.is_empty:
         return None
@@ -50,7 +53,7 @@ def _read(stored: "Stored") -> Plan | None:
     return Plan.from_json(stored.plan) if readable and stored.plan is not None else None
 
 
-async def _approval(situation: Situation, comparison: Comparison) -> None:
+async def _approval(situation: Situation, comparison: "Comparison") -> None:
     """Wait until the user approves; raises where the process is about to end."""
     situation.show(AWAITING, {"approval_diff": comparison.diff})
     while situation.consent.policy == "await_approval":
@@ -59,7 +62,7 @@ async def _approval(situation: Situation, comparison: Comparison) -> None:
     situation.signal()
 
 
-def rejected(comparison: Comparison) -> EngineError:
+def rejected(comparison: "Comparison") -> EngineError:
     """Return the refusal that the user has asked for."""
     lists = {**(comparison.diff["program_diff"] or {}), **comparison.diff}
     changes = "; ".join(

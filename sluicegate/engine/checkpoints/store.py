@@ -15,7 +15,6 @@ Everything here reads or writes files: call it in a thread.
 """
 
 import os
-import secrets
 import shutil
 import time
 from collections import Counter
@@ -339,5 +338,6 @@ def _next_uuid(listing: Listing) -> str:
     now = time.time_ns() // 1_000_000
     if listing.newest is not None and (newest := UUID(listing.newest)).version == 7:
         now = max(now, 1 + (newest.int >> 80))
-    value = (now & ((1 << 48) - 1)) << 80 | 7 << 76 | secrets.randbits(12) << 64
-    return str(UUID(int=value | 2 << 62 | secrets.randbits(62)))
+    value = (now & ((1 << 48) - 1)) << 80 | int.from_bytes(os.urandom(10))
+    version, variant = 15 << 76, 3 << 62
+    return str(UUID(int=value & ~(version | variant) | 7 << 76 | 2 << 62))
