@@ -16,10 +16,20 @@ CREATE MATERIALIZED VIEW v AS SELECT COUNT(*) AS c FROM t;
 """
 
 
+def changes(*numbers: int) -> str:
+    """Return rows to insert."""
+    return "\n".join(json.dumps({"insert": {"id": number, "name": f"name {number}"}}) for number in numbers)
+
+
 def ingest(engine: Engine, *numbers: int) -> None:
     """Insert rows."""
-    rows = "\n".join(json.dumps({"insert": {"id": number, "name": f"name {number}"}}) for number in numbers)
-    answer = engine.push("t", rows, format="json")
+    answer = engine.push("t", changes(*numbers), format="json")
+    assert answer.status_code == 200, answer.text
+
+
+def hold(engine: Engine, *numbers: int) -> None:
+    """Insert rows within a transaction, whose commit writes them."""
+    answer = engine.send("t", changes(*numbers), format="json")
     assert answer.status_code == 200, answer.text
 
 
@@ -134,7 +144,7 @@ def ids_after_all(engine: Engine) -> list[int]:
 def test_an_open_transaction_delays_a_checkpoint(deploy: Deploy) -> None:
     engine = deploy(PROGRAM).start()
     engine.http.post("/start_transaction")
-    ingest(engine, 1)
+    hold(engine, 1)
     ask(engine)
 
     def activity() -> dict[str, Any]:
@@ -166,7 +176,7 @@ def test_a_suspend_makes_the_last_one_and_serves_who_asked(deploy: Deploy) -> No
     engine = deploy(PROGRAM).start()
     engine.http.post("/start_transaction")
     ask(engine)
-    ingest(engine, 1)
+    hold(engine, 1)
     engine.http.post("/suspend")
     engine.http.post("/commit_transaction")
     engine.eventually(lambda: engine.status()["runtime_status"] == "Suspended")
