@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+SMALL = 1000
+"""Rows on average below which pieces are put together."""
+
+
 @dataclass
 class Gathered:
     """Arrivals that are staged as one, by their places among all."""
@@ -115,5 +119,6 @@ def _concatenated(pieces: "list[pa.Table]") -> "pa.Table | None":
 
     if len(pieces) < 2:
         return pieces[0] if pieces else None
-    # In one piece, since to scan many small ones takes longer than to copy them.
-    return pa.concat_tables(pieces).combine_chunks()
+    joined = pa.concat_tables(pieces)
+    # To scan many small pieces takes longer than to copy them.
+    return joined.combine_chunks() if joined.num_rows < SMALL * len(pieces) else joined

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 LARGEST = 64 << 20
 """Bytes of one request."""
+SMALL = 4 << 10
+"""Bytes that are read sooner than a thread has begun to."""
+READING = "sluicegate.engine.formats.reading"
 SETTINGS = {"json": ("update_format", "json_flavor", "lines"), "raw": ("mode", "column_name")}
 """Query parameters that configure a format; CSV always takes its defaults (contract §9.7)."""
 
@@ -49,7 +53,9 @@ async def push(pipeline: Pipeline, request: Request) -> dict[str, Any]:
             await unless_disconnected(request, pipeline.running())
         if not endpoint.has_room:
             await unless_disconnected(request, pipeline.steps.room(endpoint))
-        batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading, found)
+        batch = _read_here(body, table, reading) if found is None and len(body) <= SMALL else None
+        if batch is None:
+            batch = await asyncio.to_thread(_read, pipeline.cursor(), body, table, reading, found)
         pipeline.steps.check()
         prompt = pipeline.steps.takes_promptly and not (pipeline.is_tolerant or batch.errors.count)
         taking = pipeline.steps.put(Arrival(table, batch, endpoint, size=len(body), acknowledged=prompt))
@@ -114,6 +120,19 @@ async def _body(request: Request, held: Callable[[int], None]) -> bytes:
             raise PlainError(413, f"The body is larger than {LARGEST >> 20} MiB; send it in several requests")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _read_here(body: bytes, table: Table, reading: "InputFormat") -> "Batch | None":
+    """Read a small body without a thread, where that takes neither an import nor DuckDB; None elsewhere."""
+    if READING not in sys.modules:
+        return None
+    from sluicegate.engine.formats.casting import CursorNeeded
+    from sluicegate.engine.formats.reading import read
+
+    try:
+        return read(body, table, reading, None)
+    except CursorNeeded:
+        return None
 
 
 def _read(

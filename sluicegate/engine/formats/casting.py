@@ -25,6 +25,10 @@ Staged = Sequence[tuple[int, Column]]
 """Columns of a table with their places."""
 
 
+class CursorNeeded(Exception):
+    """Rows were to be read without DuckDB, and only it can tell what is right."""
+
+
 class Wrong(NamedTuple):
     """A row that does not fit: its number, and the place of the first column that it is about."""
 
@@ -76,15 +80,17 @@ LOADED = {"boolean": "BOOLEAN", "float": "DOUBLE", "binary": "BLOB"}
 
 
 def cast(
-    cursor: "DuckDBPyConnection", raw: pa.Table, columns: Staged, caster: Caster, *, strict: bool
+    cursor: "DuckDBPyConnection | None", raw: pa.Table, columns: Staged, caster: Caster, *, strict: bool
 ) -> tuple[pa.Table, list[Wrong]]:
     """Return the rows with typed columns `c{i}`, and which of them are wrong; `strict` upholds NOT NULL.
 
-    `raw` has a column `r{i}` for each of the columns, and the marks.
+    `raw` has a column `r{i}` for each of the columns, and the marks. Raises CursorNeeded.
     """
     required = {i for i, column in columns if strict and not column.nullable}
     if settled := _settled(raw, columns, required):
         return settled, []
+    if cursor is None:
+        raise CursorNeeded
     with shown(cursor, raw):
         return judge(cursor, f'temp."{RAW}"', columns, caster, required)
 

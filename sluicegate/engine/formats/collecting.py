@@ -62,10 +62,10 @@ class Slice:
 class Collector:
     """Makes one batch of the changes of one table."""
 
-    def __init__(self, table: Table, flavor: str, cursor: "DuckDBPyConnection") -> None:
+    def __init__(self, table: Table, flavor: str, cursor: "DuckDBPyConnection | None") -> None:
         self._table = table
         self._flavor = flavor
-        self.cursor = cursor
+        self._cursor = cursor
         self._waiting = Slice()
         self._count = 0
         self._pieces: list[tuple[Signature, str, pa.Table]] = []
@@ -74,6 +74,13 @@ class Collector:
         self._all: Staged = list(enumerate(table.columns))
         self._keys: Staged = [(i, c) for i, c in self._all if c.name in table.primary_key]
         self._place_of = {column.name: i for i, column in self._all}
+
+    @property
+    def cursor(self) -> "DuckDBPyConnection":
+        """Return what DuckDB is asked with; raises CursorNeeded where there is none."""
+        if self._cursor is None:
+            raise casting.CursorNeeded
+        return self._cursor
 
     def add(self, op: str, row: dict[str, Any], event: int, chunk: int) -> None:
         """Take one change; changes of one chunk are taken or refused together."""
@@ -164,7 +171,9 @@ class Collector:
             event, text = run.events[index], run.rows[index].get(column.name)
             self.refuse(run.chunks[index], parse_error(told, event, column.name, text))
         strict = op != "delete" or bool(self._keys)
-        typed, misfits = casting.cast(self.cursor, pa.table(arrays), staged, casting.from_json, strict=strict)
+        typed, misfits = casting.cast(
+            self._cursor, pa.table(arrays), staged, casting.from_json, strict=strict
+        )
         for index, place in misfits:
             if index not in wrong:
                 column = self._table.columns[place]

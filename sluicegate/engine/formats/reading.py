@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-def read(body: bytes, table: Table, reading: InputFormat, cursor: "DuckDBPyConnection") -> Batch:
-    """Read a body into changes of a table; the cursor is for casts, and nobody else may use it meanwhile."""
+def read(body: bytes, table: Table, reading: InputFormat, cursor: "DuckDBPyConnection | None") -> Batch:
+    """Read a body into changes of a table; the cursor is for casts, and nobody else may use it meanwhile.
+
+    Without one, CursorNeeded is raised where it takes one.
+    """
     flavor = reading.flavor if isinstance(reading, Json) else "default"
     collector = Collector(table, flavor, cursor)
     try:
