@@ -15,6 +15,9 @@ from sluicegate.settings import Settings
 
 GRACE = 5
 """Seconds that open requests get after SIGTERM; those that follow a log never end by themselves."""
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than balancers and clients keep theirs, so that none of
+them sends a request into a connection that has just been closed."""
 NEVER_CAME_UP = 3
 
 
@@ -47,6 +50,7 @@ def main() -> None:
             log_level="warning",
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
         )
     )

@@ -9,8 +9,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import disk_usage
@@ -108,52 +108,46 @@ class Writer:
         migration: "Migration | None" = None,
     ) -> None:
         """Make what is not there yet; a database that was cut short while it was made is completed."""
-        self._run("BEGIN")
-        if migration is not None:
-            migration.apply(self._connection)
-        if plan.reads_now:
-            self._begin_time(clock)
-        self._upkeep.prepare(plan)
-        self._waterlines.prepare(plan)
-        self._run(f'CREATE TABLE IF NOT EXISTS "{STEPS}" AS SELECT 0::BIGINT AS steps, 0::BIGINT AS records')
-        self._run(f'CREATE TABLE IF NOT EXISTS "{BEGUN}" AS SELECT {int(time.time())}::BIGINT AS seconds')
-        self._run(f'CREATE TABLE IF NOT EXISTS "{OFFSETS}" (endpoint VARCHAR, position VARCHAR)')
-        self._run(f'CREATE TABLE IF NOT EXISTS "{TRANSACTIONS}" AS SELECT 0::BIGINT AS number')
-        states.prepare(self._connection)
-        if program is not None:
-            states.keep_program(self._connection, program)
-        self._run("COMMIT")
+        with self._transaction():
+            if migration is not None:
+                migration.apply(self._connection)
+            if plan.reads_now:
+                self._begin_time(clock)
+            self._upkeep.prepare(plan)
+            self._waterlines.prepare(plan)
+            self._prepare_own()
+            states.prepare(self._connection)
+            if program is not None:
+                states.keep_program(self._connection, program)
         self._steps, self._records = self.stored_progress()
         [(begun,)] = self._run(f'SELECT seconds FROM "{BEGUN}"').fetchall()
         self.begun = int(begun)
 
+    def _prepare_own(self) -> None:
+        """Make our own tables where they are not there yet."""
+        self._run(f'CREATE TABLE IF NOT EXISTS "{STEPS}" AS SELECT 0::BIGINT AS steps, 0::BIGINT AS records')
+        self._run(f'CREATE TABLE IF NOT EXISTS "{BEGUN}" AS SELECT {int(time.time())}::BIGINT AS seconds')
+        self._run(f'CREATE TABLE IF NOT EXISTS "{OFFSETS}" (endpoint VARCHAR, position VARCHAR)')
+        self._run(f'CREATE TABLE IF NOT EXISTS "{TRANSACTIONS}" AS SELECT 0::BIGINT AS number')
+
     def begin_journal(self, relations: Collection[str]) -> int:
         """Keep what changes of relations from now on; returns the last step before."""
-        self._run("BEGIN")
-        try:
-            self.journal = Journal(self._connection, self._scratch, relations)
+        with self._transaction():
+            journal = Journal(self._connection, self._scratch, relations)
             for relation in relations:
                 self._upkeep.watch(relation)
-            self._run("COMMIT")
-        except BaseException:
-            self.journal = None
-            self._roll_back()
-            raise
+        self.journal = journal
         return self._steps
 
     def exchange(self, clock: Clock | None, program: Stored, exchange: "Exchange") -> None:
         """Have the views be those of another program from now on; with a clock where it reads the time."""
         fresh = Upkeep(self._connection, self._scratch)
-        self._run("BEGIN")
         try:
-            if clock is not None:
-                self._begin_time(clock)
-            exchange(self._connection, self._upkeep, fresh)
-            states.keep_program(self._connection, program)
-            self._run("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
+            with self._transaction():
+                if clock is not None:
+                    self._begin_time(clock)
+                exchange(self._connection, self._upkeep, fresh)
+                states.keep_program(self._connection, program)
         finally:
             self._tidy()
         self._upkeep, self.journal = fresh, None
@@ -189,13 +183,8 @@ class Writer:
 
     def mark(self, endpoint: str, position: Any) -> None:
         """Store the position of a connector between steps."""
-        self._run("BEGIN")
-        try:
+        with self._transaction():
             self.keep_position(endpoint, position)
-            self._run("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
 
     def take(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Take a step; where there is nothing to write, and it is no later for the views, none."""
@@ -257,13 +246,8 @@ class Writer:
 
     def keep_states(self, found: Mapping[str, Any]) -> None:
         """Store the states of connectors, by name; of others nothing is kept."""
-        self._run("BEGIN")
-        try:
+        with self._transaction():
             states.keep(self._connection, found)
-            self._run("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
 
     def states(self) -> dict[str, Any]:
         """Return the states of connectors that are stored."""
@@ -281,13 +265,8 @@ class Writer:
 
     def watch(self, relation: str, *, snapshot: bool) -> "pa.RecordBatchReader | None":
         """Have the changes of a relation told by each step from now on."""
-        self._run("BEGIN")
-        try:
+        with self._transaction():
             self._upkeep.watch(relation)
-            self._run("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
         return self.snapshot(relation) if snapshot else None
 
     def unwatch(self, relation: str) -> None:
@@ -331,21 +310,19 @@ class Writer:
     def _step(
         self, staged: Brought, offsets: Mapping[str, Any], records: int, now: int
     ) -> "dict[str, pa.Table]":
-        self._run("BEGIN")
         try:
-            if now != self._now:
-                self._run(SET_NOW, [now])
-            touched = self._apply(staged)
-            changes = self._upkeep.maintain(
-                touched, self._applier.changes(self._upkeep.told), ticks=now != self._now
-            )
-            if self.journal is not None:
-                self.journal.note(changes)
-            self._keep(offsets, records)
-            self._run("COMMIT")
+            with self._transaction():
+                if now != self._now:
+                    self._run(SET_NOW, [now])
+                touched = self._apply(staged)
+                changes = self._upkeep.maintain(
+                    touched, self._applier.changes(self._upkeep.told), ticks=now != self._now
+                )
+                if self.journal is not None:
+                    self.journal.note(changes)
+                self._keep(offsets, records)
         except BaseException:
             self._applier.forget()
-            self._roll_back()
             raise
         self._now = now
         self._steps += 1
@@ -370,9 +347,16 @@ class Writer:
         for endpoint, position in offsets.items():
             self.keep_position(endpoint, position)
 
-    def _roll_back(self) -> None:
-        with suppress(duckdb.Error):  # a COMMIT that failed has rolled back by itself
-            self._run("ROLLBACK")
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._run("BEGIN")
+        try:
+            yield
+            self._run("COMMIT")
+        except BaseException:
+            with suppress(duckdb.Error):  # a COMMIT that failed has rolled back by itself
+                self._run("ROLLBACK")
+            raise
 
 
 def _size(file: Path) -> int:
