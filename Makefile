@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 UV ?= uv
+ROOMS := activities api sluicegate workflows worker.py
+# Compiled at once: engines write no bytecode, and the sandbox loads a workflow's module anew for each pipeline.
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -18,6 +20,7 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED)  ## Make the environment from the lock
+	@$(BIN)/python -m compileall -q $(ROOMS)
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -28,21 +31,21 @@ $(INSTALLED): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-dev: $(INSTALLED)  ## Run Temporal, a worker and the API on this machine
+dev: install  ## Run Temporal, a worker and the API on this machine
 	@$(BIN)/sluicegate dev
 
-demo: $(INSTALLED)  ## Stream the flights of 2013 through a pipeline of `make dev` and check the answers
+demo: install  ## Stream the flights of 2013 through a pipeline of `make dev` and check the answers
 	@$(BIN)/sluicegate demo
 
-test: lint  ## Lint, check types and arrows, run the tests (PYTEST_ARGS="-k name")
+test: install lint  ## Lint, check types and arrows, run the tests (PYTEST_ARGS="-k name")
 	@$(BIN)/pytest $(PYTEST_ARGS) || { \
 		echo "Once more what has failed, with nothing beside it: what fails again is broken."; \
 		$(BIN)/pytest --last-failed --last-failed-no-failures none; }
 
-upgrade-test: $(INSTALLED)  ## Go from the release before to this one and back, under load
+upgrade-test: install  ## Go from the release before to this one and back, under load
 	UPGRADE_TEST=long $(BIN)/pytest tests/upgrade
 
-engine-test: $(INSTALLED)  ## Kill an engine at random and at named points, and compare many more steps of TPC-H and Nexmark
+engine-test: install  ## Kill an engine at random and at named points, and compare many more steps of TPC-H and Nexmark
 	KILLS=100 KILLS_AT_POINTS=10 STEP_BY_STEP=long STANDBY_MB=1024 STANDBY_ROUNDS=5 $(BIN)/pytest \
 		tests/engine/test_killed.py tests/engine/test_step_by_step.py tests/engine/checkpoints/test_points.py \
 		tests/engine/remote
@@ -61,10 +64,10 @@ docs: $(INSTALLED)  ## Write the pages that are made from the code
 	@$(BIN)/python -m sluicegate.operate.error_table docs/errors.md
 	@$(BIN)/python -m sluicegate.operate.settings_table docs/settings.md
 
-bench: $(INSTALLED)  ## Measure
+bench: install  ## Measure
 	$(BIN)/python -m benchmarks
 
-chaos: $(INSTALLED)  ## Break a control plane for a while and judge it (SEED=1 MINUTES=10 OUT=folder)
+chaos: install  ## Break a control plane for a while and judge it (SEED=1 MINUTES=10 OUT=folder)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT))
 
 COMPILE := pip compile pyproject.toml --quiet --no-emit-index-url --no-header --no-annotate --generate-hashes
