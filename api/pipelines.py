@@ -1,5 +1,6 @@
 """Pipelines as resources: create, list, get, replace, patch, delete (contract §3)."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -28,6 +29,7 @@ MAX_VERSION = 100
 async def _waited(
     pipeline_name: str,
     tenant: Tenant,
+    backend: Behind,
     wait_for: Annotated[
         str | None,
         Query(
@@ -38,11 +40,15 @@ async def _waited(
     ] = None,
     timeout: Annotated[
         str,
-        Query(pattern=waiting.TIMEOUT, description="How long to wait: `500ms`, `30s`, `2m`; at most `5m`."),
+        Query(
+            pattern=waiting.TIMEOUT,
+            description="How long to wait: `500ms`, `30s`, `2m`; at most `5m`, or what the server is set to.",
+        ),
     ] = waiting.DEFAULT,
 ) -> Wait:
     """Read what is waited for."""
-    return Wait.of(tenant, pipeline_name, wait_for, timeout)
+    longest = timedelta(seconds=backend.settings.longest_wait)
+    return Wait.of(tenant, pipeline_name, (wait_for, timeout), longest)
 
 
 Waited = Annotated[Wait, Depends(_waited)]

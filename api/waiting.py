@@ -19,7 +19,7 @@ from sluicegate import errors
 from sluicegate.lifecycle.status import ProgramStatus, StorageStatus
 
 COMPILED, CLEARED, STOPPED = "compiled", "cleared", "stopped"
-DEFAULT, LONGEST = "30s", timedelta(minutes=5)
+DEFAULT = "30s"
 ASK_AGAIN = 1.0
 """Seconds until a worker is asked again whether a wait is in vain, where none has answered."""
 TOLD_WITHIN = 5.0
@@ -47,10 +47,11 @@ class Wait(NamedTuple):
     within: timedelta
 
     @classmethod
-    def of(cls, tenant_id: str, name: str, wait_for: str | None, timeout: str) -> "Wait":
-        """Read words and time, whose form has been checked."""
+    def of(cls, tenant_id: str, name: str, asked: tuple[str | None, str], longest: timedelta) -> "Wait":
+        """Read `wait_for` and `timeout`, whose form has been checked."""
+        wait_for, timeout = asked
         number, unit = re.fullmatch("([0-9]+)([a-z]+)", timeout).groups()  # type: ignore[union-attr]
-        within = min(timedelta(**{_UNIT[unit]: int(number)}), LONGEST)
+        within = min(timedelta(**{_UNIT[unit]: int(number)}), longest)
         return cls(tenant_id, name, tuple(wait_for.split(",")) if wait_for else (), within)
 
 

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     user_per_pipeline: bool = Field(True, description="As root, give each pipeline a user of its own.")
     watchers: int = Field(1_000, ge=1, description="Watchers and waiting callers of an API process.")
     watchers_per_tenant: int = Field(200, ge=1, description="Of these, those of one tenant.")
+    longest_wait: int = Field(
+        300, ge=1, description="Seconds that a request with `wait_for` is held at the most."
+    )
     max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
     warm_engines: int = Field(

@@ -38,7 +38,11 @@ async def plane(
 ) -> AsyncIterator[Plane]:
     """Real processes whose caller is an owner, with a pipeline that rests and one that runs."""
     address = temporal_server.client.service_client.config.target_host
-    settings = {"SLUICEGATE_OWNER_KEYS": "the-key-of-an-owner", "SLUICEGATE_UNSTABLE_FEATURES": "testing"}
+    settings = {
+        "SLUICEGATE_OWNER_KEYS": "the-key-of-an-owner",
+        "SLUICEGATE_UNSTABLE_FEATURES": "testing",
+        "SLUICEGATE_LONGEST_WAIT": "2",
+    }
     async with running(address, tmp_path_factory.mktemp("plane"), **settings) as made:
         made.http.headers.update(KEY)
         for name in ("steady", "running"):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.projection import Projection
-from api.waiting import is_there
+from api.waiting import Wait, is_there
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
 
@@ -142,6 +142,15 @@ class TestWithAWorker:
 
     async def test_nobody_of_that_name(self, api_pipeline: Any) -> None:
         assert refused(await wait(api_pipeline, "running")) == (404, "UnknownPipelineName")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "longest", "within"),
+    [("500ms", 300, 0.5), ("30s", 300, 30), ("5m", 300, 300), ("9999999m", 300, 300), ("30s", 2, 2)],
+)
+def test_how_long_is_waited(timeout: str, longest: int, within: float) -> None:
+    wait = Wait.of("tenant", "p", ("running", timeout), timedelta(seconds=longest))
+    assert wait.within == timedelta(seconds=within)
 
 
 async def test_without_a_worker_nothing_is_in_vain(
