@@ -170,9 +170,12 @@ class Client:
 
     # --- verbs ---------------------------------------------------------------------------------------
 
-    def start(self, name: str, *, initial: str = "running", request_id: str | None = None) -> None:
-        """Ask for it to run, or to be `paused` or on `standby`."""
-        self._verb(name, "start", {"initial": initial}, request_id)
+    def start(
+        self, name: str, *, initial: str = "running", request_id: str | None = None, **options: str
+    ) -> None:
+        """Ask for it to run, or to be `paused` or on `standby`; options are further parameters of the
+        request, such as `checkpoint` and `bootstrap_policy`."""
+        self._verb(name, "start", {"initial": initial, **options}, request_id)
 
     def stop(self, name: str, *, force: bool = False, request_id: str | None = None) -> None:
         """Ask for it to stop, after a checkpoint or (force) at once."""

@@ -1,6 +1,6 @@
 """`start`, `stop`, `pause`, `activate` and others: what a pipeline is told to do."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,10 +10,22 @@ if TYPE_CHECKING:
     from sluicegate.cli.arrival import Arrival
     from sluicegate.client import Client
 
+Policy = Literal["await_approval", "allow", "reject"]
+
 
 def start(
     name: Name,
     paused: Annotated[bool, typer.Option("--paused", help="Start without taking input.")] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Follow the bucket of a primary, ready to take over.")
+    ] = False,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="UUID|none", help="Begin from that checkpoint, or from nothing.")
+    ] = None,
+    bootstrap: Annotated[
+        Policy | None,
+        typer.Option(help="Where the program was edited.  [default: await_approval]"),
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = 120,
     as_json: Json = False,
@@ -21,9 +33,12 @@ def start(
     """Start a pipeline, from its newest checkpoint where it has one."""
     from sluicegate.cli.arrival import reached
 
-    initial = "paused" if paused else "running"
+    if paused and standby:
+        raise typer.BadParameter("a pipeline is started either paused or as a standby")
+    initial = "paused" if paused else "standby" if standby else "running"
+    options = {"checkpoint": checkpoint, "bootstrap_policy": bootstrap}
     with connect() as client:
-        client.start(name, initial=initial)
+        client.start(name, initial=initial, **{key: word for key, word in options.items() if word})
         _follow(client, name, reached(initial.title()) if wait else None, seconds=timeout, as_json=as_json)
 
 

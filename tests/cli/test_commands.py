@@ -13,6 +13,7 @@ from sluicegate.cli.session import TIMED_OUT
 
 RUNNING = {"deployment_status": "Running", "deployment_desired_status": "Running"}
 PAUSED = {"deployment_status": "Paused", "deployment_desired_status": "Paused"}
+STANDBY = {"deployment_status": "Standby", "deployment_desired_status": "Standby"}
 SHOP = "/v0/pipelines/shop"
 
 
@@ -45,6 +46,13 @@ def test_an_empty_list_tells_what_to_do(api: Any) -> None:
     [
         pytest.param(["start", "shop"], RUNNING, {"initial": "running"}, id="start"),
         pytest.param(["start", "shop", "--paused"], PAUSED, {"initial": "paused"}, id="start paused"),
+        pytest.param(["start", "shop", "--standby"], STANDBY, {"initial": "standby"}, id="start standby"),
+        pytest.param(
+            ["start", "shop", "--checkpoint", "none", "--bootstrap", "allow"],
+            RUNNING,
+            {"initial": "running", "checkpoint": "none", "bootstrap_policy": "allow"},
+            id="start from nothing",
+        ),
         pytest.param(["stop", "shop"], {}, {"force": "false"}, id="stop"),
         pytest.param(["stop", "shop", "--force"], {}, {"force": "true"}, id="stop by force"),
         pytest.param(["pause", "shop"], PAUSED, {}, id="pause"),
@@ -64,6 +72,12 @@ def test_a_verb_waits_until_it_is_so(
     assert api.seen[0].query == query
     word = "cleared" if words[0] == "clear" else status.get("deployment_status", "Stopped").lower()
     assert api.seen[1].query["wait_for"].split(",")[0] == word
+
+
+@pytest.mark.parametrize("words", [("--paused", "--standby"), ("--bootstrap", "perhaps")])
+def test_a_start_that_contradicts_itself_is_wrong_usage(api: Any, words: tuple[str, ...]) -> None:
+    assert run(api, "start", "shop", *words).exit_code == 2
+    assert not api.seen
 
 
 def test_an_approval_says_where_the_pipeline_stands(api: Any) -> None:
