@@ -7,8 +7,18 @@ object as a plain dictionary, or raise the refusal with the offending value and 
 import json
 import re
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
 
 from sluicegate.errors import InvalidProgramConfig, InvalidRuntimeConfig, Refusal
 
@@ -33,6 +43,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
 
+def _canonical(checkpoint: str) -> str:
+    return checkpoint if checkpoint == "latest" else str(UUID(checkpoint))
+
+
 class SyncConfig(_Section):
     """Where checkpoints are pushed to and pulled from (contract §9.5)."""
 
@@ -44,7 +58,11 @@ class SyncConfig(_Section):
     access_key: StrictStr | None = None
     secret_key: StrictStr | None = None
     start_from_checkpoint: (
-        Annotated[str, Field(pattern=r"^(latest|[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12})$")]
+        Annotated[
+            str,
+            Field(pattern=r"^(latest|[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12})$"),
+            AfterValidator(_canonical),
+        ]
         | None
     ) = None
     fail_if_no_checkpoint: StrictBool = False

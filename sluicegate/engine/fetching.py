@@ -11,7 +11,7 @@ from typing import Any
 
 from sluicegate.engine import ahead
 from sluicegate.engine.metrics import Metrics
-from sluicegate.engine.remote.asked import given
+from sluicegate.engine.remote.asked import LATEST, given
 from sluicegate.engine.situation import Situation
 from sluicegate.engine.storage import Storage
 
@@ -71,7 +71,7 @@ def _is_here(situation: Situation, wanted: str) -> bool:
         return True
     listing = storage.store.listing()
     known = {*listing.damaged, *(each.uuid for each in listing.manifests)}
-    return bool(known) if wanted == "latest" else wanted in known
+    return bool(known) if wanted == LATEST else wanted in known
 
 
 def _takes_over(situation: Situation) -> bool:

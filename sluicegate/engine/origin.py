@@ -21,6 +21,7 @@ from typing import Any
 from sluicegate.engine.checkpoints.manifest import Manifest
 from sluicegate.engine.checkpoints.store import CheckpointError, Listing
 from sluicegate.engine.deployment import NO_CHECKPOINT, Deployment
+from sluicegate.engine.remote.asked import LATEST, given
 
 
 def is_tolerant(runtime_config: Mapping[str, Any]) -> bool:
@@ -42,9 +43,8 @@ def chosen(deployment: Deployment, listing: Listing) -> Manifest | None:
     if wanted is not None:
         return listing.find(wanted)
     configured = _wanted_of_sync(deployment)
-    if configured not in (None, "latest"):
-        known = configured in listing.damaged or any(each.uuid == configured for each in listing.manifests)
-        return listing.find(str(configured)) if known else None
+    if configured not in (None, LATEST):
+        return _configured(listing, configured)
     if listing.newest is None:
         return None
     try:
@@ -62,9 +62,17 @@ def explained(error: CheckpointError, listing: Listing, damaged: str) -> Checkpo
     return CheckpointError(f"{error}; {advice}")
 
 
-def _wanted_of_sync(deployment: Deployment) -> Any:
-    backend = _inner(_inner(deployment.config.runtime_config, "storage"), "backend")
-    return _inner(_inner(backend, "config"), "sync").get("start_from_checkpoint")
+def _configured(listing: Listing, uuid: str) -> Manifest:
+    """Return the very checkpoint that `sync` names; whoever names one never means to begin with nothing."""
+    try:
+        return listing.find(uuid)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}, which sync.start_from_checkpoint asks for") from error
+
+
+def _wanted_of_sync(deployment: Deployment) -> str | None:
+    wanted: str | None = (given(deployment.config.runtime_config) or {}).get("start_from_checkpoint")
+    return wanted
 
 
 def _inner(outer: Mapping[str, Any], key: str) -> Mapping[str, Any]:

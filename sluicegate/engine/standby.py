@@ -27,7 +27,7 @@ from sluicegate.engine.checkpoints.store import CheckpointError
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.fetching import MARKER
 from sluicegate.engine.plan import Plan
-from sluicegate.engine.remote.config import LATEST
+from sluicegate.engine.remote.asked import LATEST
 from sluicegate.engine.remote.failures import RemoteError
 from sluicegate.engine.situation import Situation
 from sluicegate.engine.storage import Storage
@@ -114,6 +114,8 @@ class Standby:
             if self._ahead.uuid != found.manifest.uuid:
                 await self._put_together(found.manifest)
             situation.ahead = (found.manifest.uuid, self._ahead.path)
+        elif self._wanted != LATEST:
+            raise RemoteError(f"the standby cannot take over: no bucket has checkpoint {self._wanted}")
         elif self._exchange.config.fail_if_no_checkpoint and not situation.checkpoints:
             raise RemoteError("the standby cannot take over: there is no checkpoint to begin from")
         await asyncio.to_thread(self._mark, found)

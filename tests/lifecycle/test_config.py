@@ -135,6 +135,22 @@ def test_synchronisation_has_its_defaults() -> None:
     assert (sync["pull_interval"], sync["retention_min_count"], sync["standby"]) == (10, 10, False)
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("latest", "latest"),
+        (None, None),
+        ("0190A0C2-0000-7000-8000-00000000000F", "0190a0c2-0000-7000-8000-00000000000f"),
+        ("0190a0c20000700080000000000000ff", "0190a0c2-0000-7000-8000-0000000000ff"),
+    ],
+)
+def test_a_checkpoint_has_one_spelling(written: str | None, kept: str | None) -> None:
+    sync = {"bucket": "b", "start_from_checkpoint": written}
+    raw = {"storage": {"backend": {"name": "file", "config": {"sync": sync}}}}
+    found = config.runtime_config(raw)["storage"]["backend"]["config"]["sync"]
+    assert found["start_from_checkpoint"] == kept
+
+
 WRONG: list[tuple[str, Any]] = [
     ("workers", 0),
     ("workers", 65_536),

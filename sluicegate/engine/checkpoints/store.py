@@ -206,18 +206,22 @@ class Store:
             with self._lock:
                 self._holds -= 1
 
-    def retain(self, count: int = KEPT) -> None:
-        """Remove all but so many of the newest checkpoints that can be read, and the segments of none."""
+    def retain(self, count: int = KEPT, *, also: str | None = None) -> None:
+        """Remove all but so many of the newest checkpoints that can be read, and the segments of none.
+
+        One more is kept where it is named: it was brought here to start from, be it older than all others.
+        """
         with self._lock:
             if self._holds:
                 return  # whoever makes the next checkpoint comes by again
             listing = self.listing()
-            for manifest in listing.manifests[count:]:
+            old = [manifest for manifest in listing.manifests[count:] if manifest.uuid != also]
+            for manifest in old:
                 self._remove(manifest)
             faults.reach(faults.CHECKPOINT_RETAINING)
             damaged = self._remove_damaged(listing, count)
             if not damaged:  # else it cannot be known what they need
-                kept = {name for each in listing.manifests[:count] for name in each.segments}
+                kept = {name for each in listing.manifests if each not in old for name in each.segments}
                 for name in self.segments.names() - kept:
                     self.segments.remove(name)
 

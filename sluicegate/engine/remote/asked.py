@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
+
+LATEST = "latest"
 
 
 def given(runtime_config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -10,4 +13,7 @@ def given(runtime_config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if backend.get("name") != "file":
         return None
     found: Mapping[str, Any] | None = (backend.get("config") or {}).get("sync")
-    return found
+    if found is None or found.get("start_from_checkpoint") in (None, LATEST):
+        return found
+    # As checkpoints are named; a configuration of an earlier release may have it otherwise.
+    return {**found, "start_from_checkpoint": str(UUID(found["start_from_checkpoint"]))}

@@ -18,7 +18,6 @@ SHORTEST = 1.0
 """Seconds between two looks or pushes, however few are asked for."""
 TRANSFERS = 20
 """Files at once where nothing is asked for."""
-LATEST = "latest"
 KEY_NAMES = (
     ("RCLONE_S3_ACCESS_KEY_ID", "RCLONE_S3_SECRET_ACCESS_KEY", "RCLONE_S3_SESSION_TOKEN"),
     ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),

@@ -16,8 +16,8 @@ from sluicegate.engine.checkpoints import manifest as manifests
 from sluicegate.engine.checkpoints.manifest import BLOCK, Manifest
 from sluicegate.engine.checkpoints.store import Store
 from sluicegate.engine.remote import layout, owner
+from sluicegate.engine.remote.asked import LATEST
 from sluicegate.engine.remote.bucket import Bucket, Buckets
-from sluicegate.engine.remote.config import LATEST
 from sluicegate.engine.remote.failures import Damaged, Missing, RemoteError
 from sluicegate.engine.remote.parallel import each
 
@@ -77,7 +77,7 @@ class Puller:
                 f"checkpoint {uuid} of bucket '{bucket.place}' cannot be written to {self._store.folder}: "
                 f"{error.strerror}"
             ) from error
-        await asyncio.to_thread(self._store.retain)
+        await asyncio.to_thread(self._store.retain, also=uuid)
         return Pulled(manifest, str(bucket.place), pipeline)
 
     async def _newest(self, bucket: Bucket, held: owner.Held | None) -> str | None:

@@ -86,6 +86,19 @@ async def test_which_one_is_pulled(primary: Shelf, standby: Shelf, bucket: Bucke
     assert found.manifest.uuid == second.uuid
 
 
+async def test_an_older_one_that_was_asked_for_stays(primary: Shelf, standby: Shelf, bucket: Bucket) -> None:
+    old = primary.grow()
+    await push(primary, bucket, old)
+    newer = [standby.grow() for _ in range(3)]
+    found, _ = await pull(standby, bucket, old.uuid)
+    assert found is not None
+    assert standby.content(old) == primary.file.read_bytes()
+    assert [each.uuid for each in standby.store.listing().manifests] == [
+        *(each.uuid for each in reversed(newer[1:])),
+        old.uuid,
+    ]
+
+
 async def test_the_own_bucket_comes_first(
     primary: Shelf, standby: Shelf, bucket: Bucket, seed: Bucket
 ) -> None:

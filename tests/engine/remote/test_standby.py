@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -189,6 +190,41 @@ def test_a_lost_machine_is_replaced(primary: Machine, make: Make, place: str) ->
     fresh.sync["start_from_checkpoint"] = first
     fresh.engine.start()
     assert fresh.count == 10
+
+
+@pytest.mark.parametrize("written", [str, str.upper, lambda uuid: uuid.replace("-", "")])
+def test_an_older_checkpoint_is_gone_back_to(primary: Machine, written: Callable[[str], str]) -> None:
+    primary.engine.start()
+    primary.push_rows(0, 10)
+    first = primary.checkpoint()
+    primary.sync_now()
+    for number in (1, 2):
+        primary.push_rows(10 * number, 10)
+        primary.checkpoint()
+    primary.engine.stop()
+    primary.engine.redeploy()
+    primary.sync["start_from_checkpoint"] = written(first)
+    primary.engine.start()
+    assert primary.count == 10
+
+
+@pytest.mark.parametrize("fail", [True, False])
+def test_a_checkpoint_that_is_nowhere_is_never_an_empty_start(primary: Machine, fail: bool) -> None:
+    primary.engine.runtime_config["fault_tolerance"] = {"model": "exactly_once"}
+    primary.engine.start()
+    primary.push_rows(0, 10)
+    primary.engine.stop()
+    primary.engine.redeploy()
+    primary.sync |= {"start_from_checkpoint": str(UUID(int=7)), "fail_if_no_checkpoint": fail}
+    primary.engine.start()
+    body = primary.engine.status()
+    assert body["error_code"] == "InitializationError"
+    assert str(UUID(int=7)) in body["message"]
+    primary.engine.stop()
+    primary.engine.redeploy()
+    primary.sync["start_from_checkpoint"] = None
+    primary.engine.start()
+    assert primary.count == 10, "what was left is still there"
 
 
 def test_nothing_to_start_from(primary: Machine) -> None:
