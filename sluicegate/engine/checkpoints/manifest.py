@@ -9,10 +9,12 @@ be read and blocks that have their digests are the database, to the last byte.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sluicegate.engine.stored import Stored
 
@@ -109,12 +111,16 @@ class Manifest:
 
     @classmethod
     def _read(cls, raw: Mapping[str, Any]) -> "Manifest":
-        names: Sequence[str] = raw["segments"]
+        # They become names of files, and whoever may write to a bucket can have any of them here.
+        names = [_hash(name) for name in raw["segments"]]
         given = dict(raw)
         del given["format"], given["segments"]
+        if not is_uuid(raw["uuid"]):
+            raise Damaged(f"{raw['uuid']!r} is no uuid of a checkpoint")
         given["head"] = base64.b64decode(raw["head"], validate=True)
         given["blocks"] = tuple(
-            Place(digest, names[which], number) for digest, which, number in raw["blocks"]
+            Place(_hash(digest), names[_index(which)], _index(number))
+            for digest, which, number in raw["blocks"]
         )
         known = {key: given.pop(key) for key in _KEYS}
         return cls(**known, notes=given)
@@ -144,6 +150,27 @@ _KEYS = (
     ),
     *("head", "blocks", "checksum"),
 )
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def is_uuid(text: object) -> bool:
+    """Tell whether this is a uuid as checkpoints are named by them."""
+    try:
+        return isinstance(text, str) and str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _hash(text: object) -> str:
+    if not isinstance(text, str) or _HASH.fullmatch(text) is None:
+        raise Damaged(f"{text!r} is no name of a segment or block")
+    return text
+
+
+def _index(number: object) -> int:
+    if type(number) is not int or number < 0:  # a bool is an int, too
+        raise Damaged(f"{number!r} is no number of a segment or block")
+    return number
 
 
 def draft(pipeline: str, program: Stored, steps: int, records: int) -> Manifest:

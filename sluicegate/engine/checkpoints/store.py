@@ -27,7 +27,7 @@ from uuid import UUID
 
 from sluicegate import faults
 from sluicegate.engine.checkpoints import former, reading
-from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, Place
+from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, Place, is_uuid
 from sluicegate.engine.checkpoints.reading import TOGETHER
 from sluicegate.engine.checkpoints.segments import Segments, SegmentWriter, sync
 
@@ -101,7 +101,7 @@ class Store:
         found: list[Manifest] = []
         damaged: dict[str, str] = {}
         for path in self.folder.glob("[!.]*.json"):
-            if not _is_uuid(path.stem):
+            if not is_uuid(path.stem):
                 continue  # somebody else's file
             try:
                 manifest = Manifest.from_text(path.read_bytes())
@@ -328,13 +328,6 @@ class Store:
 
     def _path(self, uuid: str) -> Path:
         return self.folder / f"{uuid}.json"
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 def _next_uuid(listing: Listing) -> str:

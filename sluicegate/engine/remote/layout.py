@@ -7,16 +7,16 @@ checkpoints/<uuid>.json     a manifest, which is written once all its segments a
 
 from collections.abc import Iterable
 
+from sluicegate.engine.checkpoints.manifest import is_uuid
+
 SEGMENTS = "segments"
 CHECKPOINTS = "checkpoints"
 ENDING = ".json"
-NAME = 36 + len(ENDING)
-"""Characters."""
 
 
 def uuids(listed: Iterable[str]) -> set[str]:
     """Return of which checkpoints the names of a listing are; whatever else lies there is left alone."""
-    return {name.removesuffix(ENDING) for name in listed if len(name) == NAME and name.endswith(ENDING)}
+    return {uuid for name in listed if is_uuid(uuid := name.removesuffix(ENDING)) and name != uuid}
 
 
 def segment(name: str) -> str:

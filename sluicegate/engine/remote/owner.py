@@ -10,6 +10,7 @@ just before and just after it is written, which leaves a gap of milliseconds.
 import json
 from dataclasses import asdict, dataclass, replace
 
+from sluicegate.engine.checkpoints.manifest import is_uuid
 from sluicegate.engine.remote.bucket import Bucket
 from sluicegate.engine.remote.failures import Conflict, Damaged, Missing, Refused
 
@@ -48,10 +49,11 @@ async def read(bucket: Bucket) -> Held | None:
         return None
     try:
         raw = json.loads(found.data)
-        owner = Owner(
-            str(raw["pipeline"]), int(raw["generation"]), str(raw["deployment_id"]), raw.get("newest")
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        newest = raw.get("newest")
+        if newest is not None and not is_uuid(newest):
+            raise ValueError(f"{newest!r} is no uuid of a checkpoint")
+        owner = Owner(str(raw["pipeline"]), int(raw["generation"]), str(raw["deployment_id"]), newest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"bucket '{bucket.place}': {KEY} is damaged, or not one of a pipeline") from error
     return Held(owner, found.tag)
 

@@ -1,5 +1,7 @@
 """The store alone, over files that look like databases: what is written, shared and removed."""
 
+import hashlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -193,6 +195,41 @@ def test_a_file_that_becomes_shorter_makes_no_checkpoint(store: Store, tmp_path:
 def test_a_manifest_comes_back_with_what_a_later_release_has_added(store: Store, tmp_path: Path) -> None:
     made = replace(save(store, File(tmp_path / "db", 1)), notes={"later": [1]}).sealed()
     assert Manifest.from_text(made.to_text()) == made
+
+
+def forged(made: Manifest, **changes: object) -> str:
+    """Return the text of a manifest that somebody has changed, and whose checksum is right."""
+    raw = {**json.loads(made.to_text()), **changes}
+    del raw["checksum"]
+    checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**raw, "checksum": checksum})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"segments": ["./../../victim"]}, id="a path for a segment"),
+        pytest.param({"segments": ["0" * 63]}, id="a name that is too short"),
+        pytest.param({"segments": ["0" * 64 + "\n"]}, id="a name with more"),
+        pytest.param({"segments": [7]}, id="a number for a name"),
+        pytest.param({"blocks": [["../victim", 0, 0]]}, id="a path for a digest"),
+        pytest.param({"blocks": [["0" * 64, -1, 0]]}, id="a segment from the end"),
+        pytest.param({"blocks": [["0" * 64, 1, 0]]}, id="a segment of none"),
+        pytest.param({"blocks": [["0" * 64, 0, -1]]}, id="a block before the first"),
+        pytest.param({"blocks": [["0" * 64, 0, 0.5]]}, id="half a block"),
+        pytest.param({"blocks": [["0" * 64, 0, True]]}, id="no number"),
+        pytest.param({"uuid": "../victim"}, id="a path for a uuid"),
+        pytest.param({"uuid": "0190A0C2-0000-7000-8000-00000000000F"}, id="another spelling"),
+        pytest.param({"uuid": None}, id="no uuid"),
+    ],
+)
+def test_a_manifest_names_nothing_but_blocks(
+    store: Store, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    made = save(store, File(tmp_path / "db", 1))
+    assert Manifest.from_text(forged(made)) == made
+    with pytest.raises(Damaged):
+        Manifest.from_text(forged(made, **changes))
 
 
 def test_a_copied_checkpoint_needs_its_segments_first(store: Store, tmp_path: Path) -> None:

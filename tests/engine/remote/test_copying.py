@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,6 +189,37 @@ async def test_a_broken_object_is_found_and_harms_nothing(
     await bucket.replace(key, good.data)
     await pull(standby, bucket)
     assert standby.content(second) == primary.file.read_bytes()
+
+
+async def test_a_forged_manifest_reaches_no_other_file(
+    primary: Shelf, standby: Shelf, bucket: Bucket, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("somebody's")
+    made = primary.grow()
+    await push(primary, bucket, made)
+    path = f"./../../../{victim.name}"
+    forged = replace(made, blocks=tuple(replace(place, segment=path) for place in made.blocks)).sealed()
+    assert standby.store.segments.path(path).resolve() == victim
+    await bucket.replace(layout.manifest(made.uuid), forged.to_text().encode())
+    await bucket.replace(f"{layout.SEGMENTS}/{victim.name}", b"anything")
+    with pytest.raises(Damaged, match=made.uuid):
+        await pull(standby, bucket)
+    assert victim.read_text() == "somebody's"
+
+
+async def test_an_owner_names_a_checkpoint_and_no_path(
+    primary: Shelf, standby: Shelf, bucket: Bucket
+) -> None:
+    await push(primary, bucket, primary.grow())
+    await bucket.replace(owner.KEY, replace(ME, newest="../../../secret").written())
+    with pytest.raises(Damaged, match=owner.KEY):
+        await pull(standby, bucket)
+
+
+async def test_what_is_no_checkpoint_is_left_alone(standby: Shelf, bucket: Bucket) -> None:
+    await bucket.replace(f"{layout.CHECKPOINTS}/{'z' * 36}{layout.ENDING}", b"{}")
+    assert await pull(standby, bucket) == (None, 0)
 
 
 async def test_what_is_broken_here_is_not_pushed(primary: Shelf, bucket: Bucket) -> None:

@@ -15,31 +15,32 @@ from sluicegate.engine.remote.owner import Owner
 FIRST = Owner("pipeline-1", generation=3, deployment_id="three")
 LATER = Owner("pipeline-1", generation=4, deployment_id="four")
 OTHER = Owner("pipeline-2", generation=9, deployment_id="nine")
+UUIDS = [f"0190a0c2-0000-7000-8000-{n:012}" for n in range(3)]
 
 
 async def test_the_first_push_owns_the_bucket(bucket: Bucket) -> None:
     assert await owner.read(bucket) is None
     held = await owner.claim(bucket, FIRST)
-    await owner.commit(bucket, held, "a checkpoint")
-    assert (await owner.claim(bucket, FIRST)).owner == replace(FIRST, newest="a checkpoint")
+    await owner.commit(bucket, held, UUIDS[0])
+    assert (await owner.claim(bucket, FIRST)).owner == replace(FIRST, newest=UUIDS[0])
     with pytest.raises(Refused, match="belongs to pipeline-1"):
         await owner.claim(bucket, OTHER)
 
 
 async def test_an_earlier_deployment_comes_too_late(bucket: Bucket) -> None:
     early = await owner.claim(bucket, FIRST)
-    await owner.commit(bucket, early, "the first")
+    await owner.commit(bucket, early, UUIDS[0])
     early = await owner.claim(bucket, FIRST)
     late = await owner.claim(bucket, LATER)
-    assert late.owner.newest == "the first"
+    assert late.owner.newest == UUIDS[0]
     with pytest.raises(Refused, match="was taken over"):
-        await owner.commit(bucket, early, "too late")
-    await owner.commit(bucket, late, "the second")
+        await owner.commit(bucket, early, UUIDS[2])
+    await owner.commit(bucket, late, UUIDS[1])
     with pytest.raises(Refused, match="a later deployment"):
         await owner.claim(bucket, FIRST)
     found = await owner.read(bucket)
     assert found is not None
-    assert found.owner == replace(LATER, newest="the second")
+    assert found.owner == replace(LATER, newest=UUIDS[1])
 
 
 async def test_of_many_at_once_one_owns_it(bucket: Bucket) -> None:
@@ -73,12 +74,12 @@ class Unconditional:
 async def test_a_server_without_conditional_writes(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket, "_store", Unconditional(bucket._store))
     held = await owner.claim(bucket, FIRST)
-    await owner.commit(bucket, held, "a checkpoint")
+    await owner.commit(bucket, held, UUIDS[0])
     with pytest.raises(Refused, match="belongs to pipeline-1"):
         await owner.claim(bucket, OTHER)
     early = await owner.claim(bucket, FIRST)
     await owner.claim(bucket, LATER)
     with pytest.raises(Refused, match="was taken over"):
-        await owner.commit(bucket, early, "too late")
+        await owner.commit(bucket, early, UUIDS[2])
     with pytest.raises(Refused, match="a later deployment"):
         await owner.claim(bucket, FIRST)
