@@ -2,14 +2,15 @@
 
 A start that asks for a checkpoint (`sync.start_from_checkpoint`) takes the one that is here; if there is none
 it pulls, first from `bucket`, then from `read_bucket`. A standby pulls until it is activated. A deployment
-that goes on with its own database, and one that was told what to begin with, pull nothing.
+that goes on with its own database or with one that was left, and one that was told what to begin with, pull
+nothing.
 """
 
 import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sluicegate.engine import ahead
+from sluicegate.engine import ahead, inheritance, origin
 from sluicegate.engine.metrics import Metrics
 from sluicegate.engine.remote.asked import LATEST, given
 from sluicegate.engine.situation import Situation
@@ -68,6 +69,8 @@ def _is_here(situation: Situation, wanted: str) -> bool:
     """Tell whether nothing has to be brought."""
     storage = situation.storage
     if storage is None or _has_database(situation, storage):
+        return True
+    if origin.takes_over(situation.deployment) and inheritance.is_left(situation, storage):
         return True
     listing = storage.store.listing()
     known = {*listing.damaged, *(each.uuid for each in listing.manifests)}

@@ -9,16 +9,21 @@ from sluicegate.engine.storage import Storage
 from sluicegate.engine.stored import Stored
 
 
+def is_left(situation: Situation, storage: Storage) -> bool:
+    """Tell whether there is a database that was left."""
+    if situation.left is None:
+        return False
+    storage.drop_unmade(situation.left)
+    return storage.live(situation.left).exists()
+
+
 def takes_over(situation: Situation, storage: Storage) -> bool:
     """Tell whether a database that was left goes on as ours.
 
     Where its program is another one it does not, and there is a checkpoint of it afterwards.
     """
     left = situation.left
-    if left is None:
-        return False
-    storage.drop_unmade(left)
-    if not storage.live(left).exists():
+    if left is None or not is_left(situation, storage):
         return False
     if situation.program == situation.own().told():
         situation.live_of, situation.left, situation.settled = left, None, True

@@ -1,8 +1,9 @@
 """What a start begins from: a live database of before, else a checkpoint, else nothing.
 
 The same deployment goes on with its own database. Another one takes over the database that the deployment
-before it left behind if fault tolerance is on and no checkpoint was asked for, so that what was acknowledged
-survives a crash (I8). It is never older than a checkpoint: a suspend removes it once its checkpoint is whole.
+before it left behind if fault tolerance is on and no checkpoint was asked for by its uuid, so that what was
+acknowledged survives a crash (I8). It is never older than a checkpoint here: a suspend removes it once its
+checkpoint is whole. So it goes before the `latest`, too.
 Where the program is another one, what was left behind becomes a checkpoint first, and the change is
 bootstrapped (`bootstrap`).
 
@@ -32,7 +33,7 @@ def is_tolerant(runtime_config: Mapping[str, Any]) -> bool:
 def takes_over(deployment: Deployment) -> bool:
     """Tell whether a deployment goes on with what the one before it left behind."""
     tolerant = is_tolerant(deployment.config.runtime_config)
-    return tolerant and deployment.checkpoint is None and _wanted_of_sync(deployment) is None
+    return tolerant and deployment.checkpoint is None and _wanted_of_sync(deployment) in (None, LATEST)
 
 
 def chosen(deployment: Deployment, listing: Listing) -> Manifest | None:

@@ -102,10 +102,30 @@ def test_a_start_from_a_checkpoint_may_be_asked_for(deploy: Deploy) -> None:
     crash(engine)
     engine.start()
     ingest(engine, 2)
+    [made] = engine.http.get("/checkpoints").json()
     crash(engine)
-    sync = {"bucket": "b", "start_from_checkpoint": "latest"}
-    engine.runtime_config["storage"] = {"backend": {"name": "file", "config": {"sync": sync}}}
+    engine.runtime_config["storage"] = synchronised(made["uuid"])
     assert ids(engine.start()) == [1]
+
+
+def synchronised(wanted: str) -> dict[str, Any]:
+    """Return a storage whose bucket is asked for a checkpoint; nobody can reach it."""
+    sync = {"bucket": "b", "start_from_checkpoint": wanted}
+    return {"backend": {"name": "file", "config": {"sync": sync}}}
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_the_latest_is_what_was_left_before_any_checkpoint(deploy: Deploy, suspended: bool) -> None:
+    engine = tolerant(deploy).start()
+    ingest(engine, 1)
+    if suspended:
+        engine.suspend()
+        crash(engine)
+        engine.start()
+    ingest(engine, 2)
+    crash(engine)
+    engine.runtime_config["storage"] = synchronised("latest")
+    assert ids(engine.start()) == [1, 2]
 
 
 def test_a_changed_program_does_not_cost_what_was_acknowledged(deploy: Deploy) -> None:
