@@ -47,6 +47,7 @@ class Fetching:
             situation.announce("was activated before, and is therefore paused instead of standing by:")
             situation.wish("Paused")
             return
+        situation.stands_by = True
         situation.remember()
         await standby.Standby(situation, situation.storage, Exchange(situation, self._metrics)).run()
 
@@ -78,9 +79,12 @@ def _is_here(situation: Situation, wanted: str) -> bool:
 
 
 def _takes_over(situation: Situation) -> bool:
-    """Tell whether this deployment was activated in a process that ended before it had taken over."""
+    """Tell whether this deployment was activated in a process that ended before it had taken over.
+
+    A restart begins as what the process was told last, so the command line does not say that it stood by.
+    """
     storage, wished = situation.storage, situation.desired in ("Running", "Paused")
-    if situation.deployment.initial != "standby" or storage is None or not wished:
+    if not situation.stands_by or storage is None or not wished:
         return False
     return not (storage.path / MARKER).exists() and not _has_database(situation, storage)
 

@@ -100,6 +100,7 @@ class Opening:
             situation.desired, situation.live_of, situation.left = before, live, past.get("left")
             situation.consent = situation.consent.or_remembered(past)
             situation.settled = past.get("settled", True)
+            situation.stands_by = past.get("stands_by", situation.deployment.initial == "standby")
             return
         if situation.desired not in ALLOWED_AT_START.get(before, set()):
             message = f"a pipeline that was {before} cannot start as {situation.desired}"

@@ -60,6 +60,8 @@ class Situation:
     """Why no checkpoint can be made at present, as the wire has it: `Bootstrapping`, say. See `delay`."""
     heeding: list[Callable[[], None]] = field(default_factory=list)
     """Whom `signal` calls, beside those who wait."""
+    stands_by: bool = False
+    """Whether it stands by or is taking over: so until it has the marker of an activated standby."""
     ending: bool = False
     """Whether the process is about to end."""
     transition: "Transition | None" = None
@@ -165,6 +167,7 @@ class Situation:
                     "live": self.live_of,
                     "left": self.left,
                     "settled": self.settled,
+                    "stands_by": self.stands_by,
                     **self.program,
                 }
             )

@@ -119,6 +119,7 @@ class Standby:
         elif self._exchange.config.fail_if_no_checkpoint and not situation.checkpoints:
             raise RemoteError("the standby cannot take over: there is no checkpoint to begin from")
         await asyncio.to_thread(self._mark, found)
+        situation.stands_by = False  # kept on the disk with what the opening writes next
         faults.reach(faults.ACTIVATE_MARKED)
         await asyncio.to_thread(situation.list_checkpoints)
 

@@ -14,6 +14,7 @@ import pytest
 
 from sluicegate import faults
 from sluicegate.engine.checkpoints.store import Store
+from sluicegate.engine.fetching import MARKER
 from sluicegate.engine.remote.bucket import connected
 from sluicegate.engine.remote.pull import Puller
 from tests.engine.remote.conftest import LOOPBACK, config
@@ -163,6 +164,24 @@ def test_an_activation_that_is_killed(
             _kill_once(point, points, standby, primary.count)
         finally:
             standby.engine.discard()
+
+
+@pytest.mark.parametrize("point", [faults.ACTIVATE_WISHED, faults.ACTIVATE_PULLED])
+def test_a_restart_after_the_activation_pulls_once_more(
+    point: str, points: Points, pair: tuple[Machine, Machine]
+) -> None:
+    primary, standby = pair
+    points.arm(point)
+    standby.engine.start("standby")
+    standby.engine.http.post("/activate")
+    points.killed(standby)
+    primary.push_rows(1000, SECOND - FIRST)
+    primary.checkpoint()
+    assert primary.sync_now()["failure"] is None
+    standby.engine.start("running")  # as a restart does: with what the process was told last
+    assert standby.count == SECOND
+    assert standby.engine.storage is not None
+    assert (standby.engine.storage / MARKER).exists()
 
 
 def _kill_once(point: str, points: Points, standby: Machine, count: int) -> None:
