@@ -5,7 +5,8 @@
       └───────────────────────────────────────────────────────────────────────┤
                                                           activated: final pull ─► marker ─► open
 
-A pull that fails is told and tried again; the final one has to succeed, or the start fails: a standby that
+It reads `read_bucket` first: its own bucket may still have what it pushed before it was the standby. A pull
+that fails is told and tried again; the final one has to succeed, or the start fails: a standby that
 silently began from an older state would lose what the primary has pushed since. The activation ends a wait
 at once. The marker says that this storage is nobody's standby any more: what the old primary may push later
 is never pulled into it.
@@ -70,7 +71,7 @@ class Standby:
 
     async def _pull(self) -> None:
         try:
-            found = await self._unless_ending(self._exchange.pull(self._wanted))
+            found = await self._unless_ending(self._exchange.pull(self._wanted, following=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
             self._situation.check_going_on()
             self._tell(f"the last pull failed: {error}")
@@ -103,7 +104,7 @@ class Standby:
     async def _pull_last(self) -> None:
         situation = self._situation
         try:
-            found = await self._unless_ending(self._exchange.pull(self._wanted))
+            found = await self._unless_ending(self._exchange.pull(self._wanted, following=True))
         except RemoteError as error:
             raise RemoteError(
                 f"the standby cannot take over, since its final pull failed: {error.message}"
@@ -128,7 +129,7 @@ class Standby:
             await asyncio.to_thread(self._ahead.follow, manifest)
         except CheckpointError:  # a block here is not what was pulled: it is brought once more
             await asyncio.to_thread(heal, self._storage.store, manifest)
-            await self._unless_ending(self._exchange.pull(manifest.uuid))
+            await self._unless_ending(self._exchange.pull(manifest.uuid, following=True))
             await asyncio.to_thread(self._ahead.follow, manifest)
 
     def _mark(self, found: "Pulled | None") -> None:

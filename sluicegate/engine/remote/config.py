@@ -71,7 +71,7 @@ class SyncConfig:
                 "sync.standby is no longer used: start the pipeline with initial=standby instead"
             )
         if found.get("read_bucket") == found["bucket"]:
-            raise RemoteError("sync.read_bucket must differ from sync.bucket, which is read first anyway")
+            raise RemoteError("sync.read_bucket must differ from sync.bucket, which is read anyway")
         read_bucket = found.get("read_bucket")
         push_interval = found.get("push_interval")
         return cls(

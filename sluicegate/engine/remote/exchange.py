@@ -41,11 +41,11 @@ class Exchange:
                 await self._pusher.push(buckets.own, uuid, transfer.add)
             transfer.is_new = True
 
-    async def pull(self, wanted: str) -> Pulled | None:
+    async def pull(self, wanted: str, *, following: bool = False) -> Pulled | None:
         """Pull a checkpoint, or the `latest`; None where there is none. Raises RemoteError."""
         with self._metrics.pulls.measured() as transfer:
             async with connected(self.config, self._networks) as buckets:
-                found = await self._puller.pull(buckets, wanted, transfer.add)
+                found = await self._puller.pull(buckets, wanted, transfer.add, following=following)
             if found is not None:
                 transfer.is_new = found.manifest.uuid != self._pulled
                 self._pulled = found.manifest.uuid

@@ -42,12 +42,16 @@ class Puller:
         self._store = store
         self._transfers = transfers
 
-    async def pull(self, buckets: Buckets, wanted: str, received: Heard) -> Pulled | None:
+    async def pull(
+        self, buckets: Buckets, wanted: str, received: Heard, *, following: bool = False
+    ) -> Pulled | None:
         """Bring a checkpoint here from the first bucket that has it; None where none has one.
 
-        `received` hears of bytes as they are here. Raises RemoteError.
+        Who is `following` reads the other's bucket first: what its own has may be of an earlier life of this
+        pipeline, from before a failover. `received` hears of bytes as they are here. Raises RemoteError.
         """
-        for bucket in (buckets.own, buckets.seed):
+        own_first = (buckets.own, buckets.seed)
+        for bucket in reversed(own_first) if following else own_first:
             found = None if bucket is None else await self._from(bucket, wanted, received)
             if found is not None:
                 return found

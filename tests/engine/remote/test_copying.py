@@ -5,6 +5,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,6 +113,21 @@ async def test_the_own_bucket_comes_first(
     found, _ = await pull(standby, bucket, seed=seed)
     assert found is not None
     assert (found.manifest.uuid, found.place) == (first.uuid, str(bucket.place))
+
+
+async def test_the_read_bucket_comes_first_where_it_is_followed(
+    primary: Shelf, standby: Shelf, bucket: Bucket, seed: Bucket
+) -> None:
+    before, since = primary.grow(), primary.grow()
+    await push(primary, bucket, before)
+    follow = partial(Puller(standby.store, 4).pull, Buckets(bucket, seed), "latest", following=True)
+    found = await follow(received=lambda _: None)
+    assert found is not None
+    assert (found.manifest.uuid, found.place) == (before.uuid, str(bucket.place))
+    await push(primary, seed, since)
+    found = await follow(received=lambda _: None)
+    assert found is not None
+    assert (found.manifest.uuid, found.place) == (since.uuid, str(seed.place))
 
 
 async def test_a_late_push_of_an_old_primary_does_not_count(

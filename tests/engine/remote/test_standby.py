@@ -115,6 +115,28 @@ def test_a_late_push_of_the_old_primary_reaches_nobody(primary: Machine, standby
     assert body["details"]["error"]["error_code"] == "InvalidStartupTransition"
 
 
+def test_the_two_are_paired_again_after_a_failover(primary: Machine, standby: Machine, make: Make) -> None:
+    primary.engine.start()
+    primary.push_rows(0, 10)
+    first = primary.checkpoint()
+    primary.sync_now()
+    standby.stand_by(holding=first)
+    primary.engine.stop(signal.SIGKILL)
+    standby.activate()
+    standby.push_rows(10, 10)
+    second = standby.checkpoint()
+    assert standby.sync_now()["success"] == second
+    again = make("again", primary.sync["bucket"], read_bucket=standby.sync["bucket"])  # its storage is clear
+    again.engine.name = primary.engine.name
+    again.engine.generation += 1
+    again.stand_by(holding=second)
+    standby.engine.stop(signal.SIGKILL)
+    again.activate()
+    assert again.count == 20
+    own = again.checkpoint()
+    assert again.sync_now()["success"] == own
+
+
 def test_a_standby_whose_final_pull_fails_does_not_run(
     primary: Machine, standby: Machine, place: str
 ) -> None:
