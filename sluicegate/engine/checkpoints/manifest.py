@@ -75,6 +75,14 @@ class Manifest:
         """Return the names of the segments that it needs, each once."""
         return tuple(dict.fromkeys(place.segment for place in self.blocks))
 
+    @property
+    def needs(self) -> dict[str, int]:
+        """Return how many blocks each of its segments has to have at least."""
+        needed: dict[str, int] = {}
+        for place in self.blocks:
+            needed[place.segment] = max(needed.get(place.segment, 0), place.number + 1)
+        return needed
+
     def describe(self) -> dict[str, Any]:
         """Return the checkpoint as clients list it (contract §2.8)."""
         return {

@@ -120,13 +120,15 @@ class Store:
         """Return the manifest of a checkpoint as it is on the disk, to be copied."""
         return self._path(uuid).read_bytes()
 
+    def lacking(self, manifest: Manifest) -> list[str]:
+        """Return which segments of a checkpoint are not here, or are cut short."""
+        return [name for name, needed in manifest.needs.items() if self.segments.count(name) < needed]
+
     def put(self, text: bytes) -> Manifest:
         """Have a checkpoint here whose segments are here already; raises Damaged where that cannot be."""
         manifest = Manifest.from_text(text)
-        for name in manifest.segments:
-            needed = 1 + max(place.number for place in manifest.blocks if place.segment == name)
-            if self.segments.count(name) < needed:
-                raise Damaged(f"segment {name} of checkpoint {manifest.uuid} is missing or too short")
+        for name in self.lacking(manifest):
+            raise Damaged(f"segment {name} of checkpoint {manifest.uuid} is missing or too short")
         self._write(manifest)
         return manifest
 

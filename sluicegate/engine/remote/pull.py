@@ -102,7 +102,7 @@ class Puller:
 
     async def _bring(self, bucket: Bucket, manifest: Manifest, text: bytes, received: Heard) -> None:
         """Have a checkpoint here."""
-        missing = [name for name in manifest.segments if not self._store.segments.count(name)]
+        missing = await asyncio.to_thread(self._store.lacking, manifest)
         await asyncio.to_thread(self._check_room, bucket, manifest, missing)
 
         async def fetch(name: str) -> None:
@@ -123,7 +123,7 @@ class Puller:
             here = Manifest.from_text(self._store.text(uuid))
         except (FileNotFoundError, manifests.Damaged):
             return None
-        return here if all(self._store.segments.count(name) for name in here.segments) else None
+        return None if self._store.lacking(here) else here
 
     async def _fetch(self, bucket: Bucket, name: str) -> int:
         segments = self._store.segments

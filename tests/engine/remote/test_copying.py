@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -222,6 +223,26 @@ async def test_a_forged_manifest_reaches_no_other_file(
     with pytest.raises(Damaged, match=made.uuid):
         await pull(standby, bucket)
     assert victim.read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2.5])
+async def test_a_segment_that_is_cut_short_here_is_brought_again(
+    primary: Shelf, standby: Shelf, bucket: Bucket, blocks: float
+) -> None:
+    first = primary.grow(3)
+    await push(primary, bucket, first)
+    await pull(standby, bucket)
+    [name] = first.segments
+    os.truncate(standby.store.segments.path(name), int(blocks * BLOCK))
+    found, received = await pull(standby, bucket)  # the very checkpoint that is here
+    assert found is not None
+    assert received > 3 * BLOCK
+    assert standby.content(first) == primary.content(first)
+    os.truncate(standby.store.segments.path(name), int(blocks * BLOCK))
+    second = primary.grow(3)
+    await push(primary, bucket, second)
+    await pull(standby, bucket)
+    assert standby.content(second) == primary.content(second)
 
 
 async def test_an_owner_names_a_checkpoint_and_no_path(
