@@ -30,7 +30,7 @@ class Exchange:
         self._networks = tuple(deployment.config.connector_networks)
         self._metrics = metrics
         me = Owner(deployment.config.name, deployment.config.generation, deployment.deployment_id)
-        self._pusher = Pusher(me, situation.store, self.config)
+        self._pusher = Pusher(me, situation.store, self.config, situation.announce)
         self._puller = Puller(situation.store, self.config.transfers)
         self._pulled: str | None = None
 

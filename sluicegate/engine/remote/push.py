@@ -3,7 +3,8 @@
     claim the bucket ─► segments that are missing ─► manifest ─► commit: it is the newest ─► retention
 
 Whatever cuts a push short, what the bucket had stays whole: segments that no manifest names are in nobody's
-way, and a manifest counts once its segments are all there. The next push goes on from what has arrived.
+way, and a manifest counts once its segments are all there. The next push goes on from what has arrived. What
+goes wrong after the commit is told, and tried again after the next push: the checkpoint is there.
 """
 
 import asyncio
@@ -27,7 +28,9 @@ from sluicegate.engine.remote.retention import Retention
 class Pusher:
     """Pushes the checkpoints of one deployment."""
 
-    def __init__(self, me: Owner, store: Store, config: SyncConfig) -> None:
+    def __init__(self, me: Owner, store: Store, config: SyncConfig, announce: Callable[[str], None]) -> None:
+        """`announce` says in the log what did not work and fails no push."""
+        self._announce = announce
         self._me = me
         self._store = store
         self._transfers = config.transfers
@@ -59,7 +62,10 @@ class Pusher:
                 await bucket.delete([layout.manifest(uuid)])
             raise
         faults.reach(faults.PUSH_COMMITTED)
-        await self._retention.apply(bucket, uuid, datetime.now(UTC))
+        try:
+            await self._retention.apply(bucket, uuid, datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the checkpoint is there
+            self._announce(f"could not remove old checkpoints from bucket '{bucket.place}' ({error})")
 
     def _manifest(self, uuid: str) -> tuple[bytes, Manifest]:
         try:

@@ -43,7 +43,9 @@ async def push(shelf: Shelf, bucket: Bucket, manifest: Manifest, me: Owner = ME,
     """Push a checkpoint; returns the bytes that were sent."""
     sent: list[int] = []
     given = config("http://127.0.0.1", "bucket", **more)
-    await Pusher(me, shelf.store, given).push(bucket, manifest.uuid, sent.append)
+    said: list[str] = []
+    await Pusher(me, shelf.store, given, said.append).push(bucket, manifest.uuid, sent.append)
+    assert not said
     return sum(sent)
 
 
@@ -316,6 +318,26 @@ async def test_old_ones_go_with_what_only_they_need(primary: Shelf, bucket: Buck
     assert layout.uuids(await bucket.list(layout.CHECKPOINTS)) == {each.uuid for each in made[2:]}
     kept = {name for each in made[2:] for name in each.segments}
     assert (await bucket.list(layout.SEGMENTS)).keys() == kept
+
+
+async def test_a_push_counts_though_old_ones_cannot_be_removed(
+    primary: Shelf, standby: Shelf, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_: Any) -> None:
+        raise RemoteError("you may not delete")
+
+    monkeypatch.setattr(bucket, "delete", refused)
+    given = config("http://127.0.0.1", "bucket", retention_min_count=1, retention_min_age=0)
+    said: list[str] = []
+    pusher = Pusher(ME, primary.store, given, said.append)
+    for _ in range(2):
+        newest = primary.grow()
+        await pusher.push(bucket, newest.uuid, lambda _: None)
+    assert len(said) == 1
+    assert "you may not delete" in said[0]
+    found, _ = await pull(standby, bucket)
+    assert found is not None
+    assert found.manifest.uuid == newest.uuid
 
 
 async def test_nothing_goes_that_a_damaged_one_may_need(primary: Shelf, bucket: Bucket) -> None:
