@@ -5,7 +5,8 @@ what its operators have in memory, but no thread, no lock and no place among tho
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,16 +46,26 @@ class Job:
         self._cursor = pipeline.cursor()
         self._reason = ""
         self._working = False
+        self._guard = threading.Lock()
+        """Of `_working` and `_reason`: whoever comes second lets go."""
+        self._made: Generator[bytes, None, None] | None = None
         self._deadline = asyncio.get_running_loop().time() + self._limits.seconds
         pipeline.queries.add(self)
 
     def interrupt(self, reason: str = "the pipeline is about to end") -> None:
         """Stop it, whatever it is doing, and tell its client why."""
-        self._reason = self._reason or reason
-        if self._working:
-            self._cursor.interrupt()
-        else:
-            self._cursor.close()  # or its snapshot would stay, and no checkpoint could be made
+        with self._guard:
+            self._reason = self._reason or reason
+            if self._working:
+                self._cursor.interrupt()
+            else:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the snapshot, which no checkpoint passes by; a reader of Arrow has it, too."""
+        if self._made is not None:
+            self._made.close()
+        self._cursor.close()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Run all statements and yield what the last one answers; raises EngineError."""
@@ -81,7 +92,7 @@ class Job:
             count = await self._insert(last)
             last = Select(f'SELECT CAST({count} AS BIGINT) AS "count"')
         select = last
-        made = await self._work(lambda: self._written(select))
+        made = self._made = self._written(select)
         while piece := await self._work(lambda: next(made, b"")):
             yield piece
 
@@ -100,7 +111,7 @@ class Job:
 
         return Result.of(self._cursor, sql, self._limits.rows)
 
-    def _written(self, select: "Select") -> Iterator[bytes]:
+    def _written(self, select: "Select") -> Generator[bytes, None, None]:
         from sluicegate.engine import results
 
         result = self._result(select.sql)
@@ -108,10 +119,10 @@ class Job:
             from sluicegate.engine import arrowresults
 
             write = arrowresults.as_parquet if self._form == "parquet" else arrowresults.as_stream
-            return write(result)
-        return {"text": results.as_table, "json": results.as_lines, "hash": results.as_hash}[self._form](
-            result
-        )
+        else:
+            lines = {"text": results.as_table, "json": results.as_lines, "hash": results.as_hash}
+            write = lines[self._form]
+        yield from write(result)
 
     async def _drain(self, select: "Select") -> None:
         from sluicegate.engine.results import drained
@@ -143,13 +154,17 @@ class Job:
             raise self._explained(error) from error
 
     def _at_work(self, work: Callable[[], T]) -> T:
-        self._working = True
+        with self._guard:
+            if self._reason:
+                raise query_failed(self._reason)
+            self._working = True
         try:
             return work()
         finally:
-            self._working = False
-            if self._reason:
-                self._cursor.close()
+            with self._guard:
+                self._working = False
+                if self._reason:
+                    self._let_go()
 
     def _explained(self, error: Exception) -> EngineError:
         from sluicegate.engine.adhoc import explain

@@ -145,6 +145,12 @@ class Pipeline:
             query.interrupt("the pipeline needs the memory for its input")
         return lacked
 
+    def _make_way(self) -> None:
+        """End all that reads what the database was before, for a checkpoint that has waited for it."""
+        for query in tuple(self.queries):
+            query.interrupt("it has kept a checkpoint waiting for too long; try again")
+        self.streams.cut_snapshots()
+
     def _open_database(self) -> "Database":
         self.check_ready()
         if self._database is None:
@@ -364,6 +370,7 @@ class Pipeline:
         self._enter(Phase.FAILED)
 
     def _take_over(self, database: "Database") -> None:
+        self.checkpoints.make_way = self._make_way
         self._make_connectors(database)
         if self.connectors is not None:
             self.connectors.resume(database.writer.states())

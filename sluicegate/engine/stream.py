@@ -131,6 +131,11 @@ class Stream(Response):
         self._stirred.set()
         return queued.sent
 
+    @property
+    def sends_snapshot(self) -> bool:
+        """Tell whether it reads the snapshot that it begins with."""
+        return self._snapshot is not None
+
     def end(self) -> None:
         """Have it end when all that has been delivered is sent."""
         self._ending = True
@@ -158,6 +163,7 @@ class Stream(Response):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
+            await self._stop_reading()  # first: our turn may come after a checkpoint that waits for it
             await self._steps.unlisten(self._listener.relation, self)
         finally:
             await self._let_go()
@@ -260,10 +266,7 @@ class Stream(Response):
             self._snapshot.close()
             self._snapshot = None
 
-    async def _let_go(self) -> None:
-        for step in self._waiting:
-            step.settle()
-        self._waiting.clear()
+    async def _stop_reading(self) -> None:
         if self._encoder is not None:
             self._encoder.interrupt()
         if self._working is not None:
@@ -271,6 +274,12 @@ class Stream(Response):
         if self._messages is not None:
             self._messages.close()
         self._close_snapshot()
+
+    async def _let_go(self) -> None:
+        for step in self._waiting:
+            step.settle()
+        self._waiting.clear()
+        await self._stop_reading()
         if self._encoder is not None:
             self._encoder.close()
         del self._metrics.outputs[self._endpoint.name]

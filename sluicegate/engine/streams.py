@@ -39,6 +39,12 @@ class Streams:
         for stream in self._running:
             stream.end()
 
+    def cut_snapshots(self) -> None:
+        """Break those off that are still sending the snapshot that they begin with."""
+        for stream in self._running:
+            if stream.sends_snapshot:
+                stream.cut()
+
     async def close(self, reason: EngineError) -> None:
         """Have all end, soon; no other begins, for the given reason."""
         self._closed = reason

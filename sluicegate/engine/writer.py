@@ -234,6 +234,14 @@ class Writer:
         self.check_room()
         self._run("CHECKPOINT")
 
+    def try_to_fold(self) -> bool:
+        """Fold the log, unless somebody reads what was there before an update: DuckDB does not fold then."""
+        try:
+            self.fold()
+        except duckdb.TransactionException:
+            return False
+        return True
+
     def check_room(self) -> None:
         """Raise OSError where the log cannot be folded for lack of room: to try it would end DuckDB."""
         if not self._has_room:

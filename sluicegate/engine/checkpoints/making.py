@@ -2,11 +2,14 @@
 
     asked for ──► possible ──► between steps: outputs have written all,  ──► in the background: ──► whole
        ▲             │         DuckDB folds its log, the head is read        blocks are read
-       │          delayed: a transaction is open, say
+       │          delayed: a transaction is open, say, or somebody reads a snapshot
     by a request, or by the interval of fault tolerance once a step has been taken
 
 Whoever asks gets a number; a checkpoint serves all who asked before it began. The last one is that of a
 suspend (`last`): nothing runs beside it, and it is whole before the pipeline is said to be suspended.
+
+DuckDB does not fold its log while anybody reads what was there before an update, and each step updates its
+number. So queries and snapshots delay a checkpoint; after `PATIENCE` they are told to end.
 
 While blocks are read nobody else may fold the log, or DuckDB would write over what is read: the writer keeps
 from it, and compaction waits.
@@ -35,12 +38,24 @@ if TYPE_CHECKING:
 AGAIN = 0.25
 """Seconds until a checkpoint that is delayed is tried again, if nothing happens before."""
 
+PATIENCE = 30.0
+"""Seconds for which queries and snapshots may delay a checkpoint: most end by themselves before that."""
+PARTING = 2.0
+"""Seconds that steps are held up while they end, so that no step comes between; it is far less mostly."""
+SOON = 0.02
+"""Seconds after which it is looked whether they have ended."""
+SNAPSHOT = "SnapshotInProgress"
+"""The reason of such a delay."""
+
 
 class NoStorage(Exception):
     """There is nowhere to keep a checkpoint."""
 
     def __init__(self) -> None:
         super().__init__("the pipeline has no storage to keep a checkpoint in")
+
+
+_Frozen = tuple["Writer", Snapshot, Manifest]
 
 
 class _Ended(Exception):
@@ -67,11 +82,16 @@ class Checkpoints:
         self._reasons: tuple[list[Any], str] | None = None
         """Why the checkpoint that was asked for is delayed, and since when."""
         self._began: str | None = None
+        self._hindered: float | None = None
+        """Since when somebody who reads a snapshot delays it, on the clock of the loop."""
         self._steps_kept = 0
         self._going_on = True
+        self._patience = _patience(situation.deployment.config.runtime_config)
         self.prepared: Callable[[], Awaitable[dict[str, Any] | None]] = _nothing_to_prepare
         """Has outputs write all that they were told, and returns the states of connectors; None where one has
         not written all in time."""
+        self.make_way: Callable[[], None] = lambda: None
+        """Tells all who read a snapshot to end."""
 
     @property
     def permanent(self) -> list[Any] | None:
@@ -208,19 +228,41 @@ class Checkpoints:
                     async with asyncio.timeout(AGAIN):
                         await self._situation.moved()
         finally:
-            self._reasons = None
+            self._reasons = self._hindered = None
         raise _Ended
 
-    async def _frozen(self) -> "tuple[Writer, Snapshot, Manifest] | None":
+    async def _frozen(self) -> "_Frozen | None":
         """Return a checkpoint as it is to be, and a file that stays as it is; None where it is delayed."""
         async with self._steps.still():
             self._check()
             reasons = self.temporary
             states = None if reasons else await self.prepared()
             if states is not None:
-                return await self._steps.within(partial(self._freeze, states))
+                frozen = await self._freeze_at_last(partial(self._freeze, states))
+                if frozen is not None:
+                    return frozen
+                reasons = [SNAPSHOT]
         self._delay(reasons or ["OutputEndpointBarrier"])
         return None
+
+    async def _freeze_at_last(self, freeze: "Callable[[Writer], _Frozen | None]") -> "_Frozen | None":
+        """Freeze, or else begin to wait for those who read a snapshot, or have them end; within `still`."""
+        frozen = await self._steps.within(freeze)
+        now = asyncio.get_running_loop().time
+        if frozen is not None:
+            return frozen
+        if self._hindered is None:
+            self._hindered = now()
+        if now() - self._hindered < self._patience:
+            return None
+        self._situation.announce("ending the queries and snapshots that a checkpoint has waited for")
+        self.make_way()
+        until = now() + PARTING
+        while frozen is None and self._going_on and now() < until:
+            await asyncio.sleep(SOON)
+            frozen = await self._steps.within(freeze)
+        self._hindered = now()
+        return frozen
 
     async def _save_in_background(
         self, store: Store, writer: "Writer", snapshot: Snapshot, made: Manifest
@@ -236,14 +278,15 @@ class Checkpoints:
         if self._reasons is None or self._reasons[0] != reasons:
             self._reasons = reasons, datetime.now(UTC).isoformat()
 
-    def _freeze(self, states: dict[str, Any], writer: "Writer") -> "tuple[Writer, Snapshot, Manifest]":
+    def _freeze(self, states: dict[str, Any], writer: "Writer") -> "_Frozen | None":
         situation = self._situation
         if situation.storage is None:
             raise NoStorage
         if states != writer.states():
             writer.keep_states(states)
         faults.reach(faults.CHECKPOINT_BEGUN)
-        writer.fold()
+        if not writer.try_to_fold():
+            return None
         faults.reach(faults.CHECKPOINT_FOLDED)
         snapshot = situation.storage.store.begin(situation.storage.live(situation.live_of))
         writer.keeps_file = True
@@ -278,6 +321,11 @@ def check_incarnation(asked: str | None, current: uuid.UUID) -> None:
 
 async def _nothing_to_prepare() -> dict[str, Any] | None:
     return {}
+
+
+def _patience(runtime_config: Mapping[str, Any]) -> float:
+    tweaks = runtime_config.get("dev_tweaks") or {}
+    return float(tweaks.get("checkpoint_patience_secs", PATIENCE))
 
 
 def _interval(runtime_config: Mapping[str, Any]) -> int | None:

@@ -3,6 +3,8 @@
 import json
 import signal
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -146,18 +148,97 @@ def test_an_open_transaction_delays_a_checkpoint(deploy: Deploy) -> None:
     engine.http.post("/start_transaction")
     hold(engine, 1)
     ask(engine)
-
-    def activity() -> dict[str, Any]:
-        found: dict[str, Any] = engine.http.get("/stats").json()["checkpoint_activity"]
-        return found
-
-    engine.eventually(lambda: activity()["status"] == "delayed")
-    assert activity()["reasons"] == ["TransactionInProgress"]
+    engine.eventually(lambda: activity(engine)["status"] == "delayed")
+    assert activity(engine)["reasons"] == ["TransactionInProgress"]
     assert status(engine) == {"success": None, "failure": None}
     engine.http.post("/commit_transaction")
     engine.eventually(lambda: status(engine)["success"] == 0)
-    assert activity() == {"status": "idle"}
+    assert activity(engine) == {"status": "idle"}
     assert listed(engine)[0]["processed_records"] == 1
+
+
+def activity(engine: Engine) -> dict[str, Any]:
+    """Return what /stats tells of checkpoints."""
+    found: dict[str, Any] = engine.http.get("/stats").json()["checkpoint_activity"]
+    return found
+
+
+def fill(engine: Engine) -> None:
+    """Insert more than fits between a client that does not read and an engine."""
+    rows = (json.dumps({"insert": {"id": number, "name": "x" * 1000}}) for number in range(20_000))
+    assert engine.push("t", "\n".join(rows), format="json").status_code == 200
+
+
+@contextmanager
+def querying(engine: Engine, form: str) -> Iterator[Iterator[bytes]]:
+    """Begin to read a query of gigabytes; yields what more of it comes."""
+    sql = "SELECT a.id, b.name FROM t AS a CROSS JOIN t AS b"
+    with engine.http.stream("GET", "/query", params={"sql": sql, "format": form}) as answer:
+        pieces = answer.iter_bytes()
+        assert next(pieces)
+        yield pieces
+
+
+@contextmanager
+def listening(engine: Engine) -> Iterator[None]:
+    """Begin to read a snapshot, and read no further."""
+    parameters = {"format": "json", "send_snapshot": "true"}
+    with engine.http.stream("POST", "/egress/t", params=parameters) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        yield
+
+
+def test_a_query_and_a_snapshot_delay_a_checkpoint_and_do_not_fail_it(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM).start()
+    fill(engine)
+    with querying(engine, "json"), listening(engine):
+        ingest(engine, 100_000)
+        ask(engine)
+        engine.eventually(lambda: activity(engine)["status"] == "delayed")
+        assert activity(engine)["reasons"] == ["SnapshotInProgress"]
+        ingest(engine, 100_001)
+        assert status(engine) == {"success": None, "failure": None}
+    engine.eventually(lambda: is_made(engine, 0))
+    assert status(engine)["failure"] is None
+    assert listed(engine)[0]["processed_records"] == 20_002
+
+
+def test_a_query_that_saw_the_last_step_delays_nothing(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM).start()
+    fill(engine)
+    with querying(engine, "json"), listening(engine):
+        assert checkpoint(engine)
+
+
+def test_queries_and_snapshots_that_never_end_are_told_to(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM)
+    engine.runtime_config["dev_tweaks"] = {"checkpoint_patience_secs": 0}
+    engine.start()
+    fill(engine)
+    with ExitStack() as open_:
+        pieces, *_ = [
+            open_.enter_context(querying(engine, form)) for form in ("json", "arrow_ipc", "parquet")
+        ]
+        open_.enter_context(listening(engine))
+        ingest(engine, 100_000)
+        assert checkpoint(engine)
+        assert status(engine)["failure"] is None
+        *_, last = b"".join(pieces).splitlines()
+        assert "kept a checkpoint waiting" in json.loads(last)["error"]
+        assert engine.http.get("/stats").json()["outputs"] == []
+    assert "ending the queries and snapshots that a checkpoint has waited for" in engine.output()
+    ingest(engine, 100_001)
+    crash(engine)
+    assert len(ids(engine.start())) == 20_001
+
+
+def test_a_suspend_does_not_wait_for_who_reads_slowly(deploy: Deploy) -> None:
+    engine = deploy(PROGRAM).start()
+    fill(engine)
+    with querying(engine, "arrow_ipc"), querying(engine, "parquet"), listening(engine):
+        ingest(engine, 100_000)
+        engine.suspend()
 
 
 def test_it_is_made_now_and_then_where_something_has_happened(deploy: Deploy) -> None:
