@@ -28,7 +28,7 @@ from sluicegate.engine.deployment import NO_CHECKPOINT
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.plan import Plan
 from sluicegate.engine.situation import Situation
-from sluicegate.engine.storage import Storage
+from sluicegate.engine.storage import Storage, StorageError
 from sluicegate.engine.stored import Stored
 
 if TYPE_CHECKING:
@@ -86,11 +86,24 @@ class Opening:
         if deployment.config.storage_config is None:
             return
         storage = Storage(Path(deployment.config.storage_config["path"]))
-        past = storage.read_status()
+        past = self._past(storage)
         if past is not None:
             self._go_on_from(past, storage)
         situation.storage = storage  # from here on the status is written, and is this deployment's
         situation.list_checkpoints()
+
+    def _past(self, storage: Storage) -> Mapping[str, Any] | None:
+        """Return the status of before. Where it is damaged, a start that says what to begin from needs none,
+        unless it is a restart: then there is a live database, which counts for more."""
+        deployment = self._situation.deployment
+        try:
+            return storage.read_status()
+        except StorageError as error:
+            if deployment.checkpoint is None or storage.live(deployment.deployment_id).exists():
+                advice = "`checkpoint=UUID` chooses what a new start begins from, `checkpoint=none` nothing"
+                raise StorageError(f"{error}; {advice}") from error
+            self._situation.announce(f"{error}; this start has said what it begins from, and goes on")
+            return None
 
     def _go_on_from(self, past: Mapping[str, Any], storage: Storage) -> None:
         situation, before = self._situation, past["desired_status"]

@@ -4,6 +4,7 @@ Opening, serving and suspending share it. What is desired outlives the process, 
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ class Situation:
     consent: Consent = field(init=False)
     """What the user has said about a bootstrap."""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _remembering: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Begin with what the start said."""
@@ -157,8 +159,10 @@ class Situation:
             self.checkpoints = self.store.listing().manifests
 
     def remember(self) -> None:
-        """Keep what is desired."""
-        if self.storage is not None:
+        """Keep what is desired; the loop and a thread may do so at the same time."""
+        if self.storage is None:
+            return
+        with self._remembering:  # from before it is looked at, or what comes meanwhile would be overwritten
             self.storage.write_status(
                 {
                     "desired_status": self.desired,

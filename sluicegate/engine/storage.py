@@ -19,6 +19,9 @@ from sluicegate.engine.checkpoints.manifest import HEAD
 from sluicegate.engine.checkpoints.segments import sync
 from sluicegate.engine.checkpoints.store import Store
 
+NEEDED = ("desired_status", "deployment_id")
+"""Keys that every status has had."""
+
 
 class StorageError(Exception):
     """The storage cannot be used."""
@@ -50,17 +53,23 @@ class Storage:
         """Return what was last desired, None where nothing is known."""
         try:
             status: dict[str, Any] = json.loads(self._status.read_text())
+            for key in NEEDED:
+                status[key]
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except KeyError as error:
+            raise StorageError(f"{self._status} is damaged: it lacks {error}") from error
+        except (ValueError, TypeError) as error:
             raise StorageError(f"{self._status} is damaged: {error}") from error
         return status
 
     def write_status(self, status: dict[str, Any]) -> None:
-        """Remember what is desired."""
+        """Remember what is desired, down on the disk; one call at a time."""
         fresh = self._status.with_suffix(".new")
         fresh.write_text(json.dumps(status))
+        sync(fresh)
         fresh.replace(self._status)
+        sync(self.path)
 
     def live(self, deployment: str) -> Path:
         """Return where the database is that a deployment made."""
