@@ -164,9 +164,11 @@ class Stream(Response):
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._stop_reading()  # first: our turn may come after a checkpoint that waits for it
-            await self._steps.unlisten(self._listener.relation, self)
         finally:
-            await self._let_go()
+            try:
+                await self._steps.unlisten(self._listener.relation, self)
+            finally:
+                await self._let_go()
 
     def _drop(self, step: _Step) -> None:
         records = step.rows.num_rows
@@ -279,12 +281,14 @@ class Stream(Response):
         for step in self._waiting:
             step.settle()
         self._waiting.clear()
-        await self._stop_reading()
-        if self._encoder is not None:
-            self._encoder.close()
-        del self._metrics.outputs[self._endpoint.name]
-        self._streams.remove(self)
-        self.ended.set()
+        try:
+            await self._stop_reading()
+            if self._encoder is not None:
+                self._encoder.close()
+        finally:  # whatever goes wrong: the end of the pipeline waits for this
+            self._metrics.outputs.pop(self._endpoint.name, None)
+            self._streams.remove(self)
+            self.ended.set()
 
 
 async def _gone(receive: Receive) -> None:

@@ -11,6 +11,8 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from sluicegate.engine.encoding import Encoder
+from sluicegate.engine.errors import terminating
 from sluicegate.engine.metrics import Metrics, OutputEndpoint
 from sluicegate.engine.steps import Steps
 from sluicegate.engine.stream import Listener, Stream
@@ -335,6 +337,21 @@ def test_steps_that_were_dropped_are_not_kept_in_memory() -> None:
         stream.deliver(number, pa.table({"n": pa.array(range(1_000_000))}))
     assert pa.total_allocated_bytes() - before < 3 * 8_000_000
     assert endpoint.queued_batches <= 4
+
+
+async def test_one_whose_statistics_are_gone_ends_all_the_same() -> None:
+    metrics, streams = Metrics(uuid4()), Streams()
+    listener = Listener("t", OutputEndpoint("o", "t"), text=False, backpressure=False, snapshot=False)
+    stream = Stream(listener, streams, Steps(metrics, lambda: None, lambda error: error), metrics)
+
+    def refused() -> Encoder:
+        metrics.outputs.clear()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await stream.open(refused)
+    assert stream.ended.is_set()
+    await streams.close(terminating())
 
 
 FAILING = """

@@ -12,6 +12,7 @@ begins again with what is left of the change.
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,8 @@ class Backfill:
 
     def abandon(self) -> None:
         """Stop computing: the pipeline ends."""
-        self._cursor.interrupt()
+        with suppress(duckdb.ConnectionException):  # it is closed where all has been computed
+            self._cursor.interrupt()
 
     def _look(self, writer: "Writer") -> None:
         """Take a snapshot between two steps, and have the changes after it kept."""

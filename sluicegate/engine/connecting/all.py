@@ -94,8 +94,8 @@ class Connectors:
             await self._writing.pop(name)
             states[name] = self.outputs.pop(name).endpoint.state()
             self._marks.pop(name, None)
-        for name in self._metrics.outputs.keys() - plan.output_connectors.keys():
-            del self._metrics.outputs[name]
+            if name not in plan.output_connectors:
+                self._metrics.outputs.pop(name, None)  # no others: who listens over HTTP is among them
         for name, endpoint in compose(dict(plan.output_connectors), _secret).items():
             if name not in self.outputs:
                 await asyncio.to_thread(self._make_output, name, endpoint, plan)

@@ -115,6 +115,26 @@ def test_who_listens_to_what_stays_hears_all_and_the_others_hear_the_end(deploy:
     engine.eventually(lambda: any(relation == "kept" and data for relation, data in heard))
 
 
+@pytest.mark.parametrize("end", ["suspend", "SIGTERM"])
+def test_a_listener_over_http_stays_beside_connectors_and_may_leave(deploy: Deploy, end: str) -> None:
+    kept = view("kept", "SELECT x FROM t")
+    engine = stored(deploy, T + kept + view("changed", "SELECT x FROM t"), *MANY)
+    parameters = {"format": "json", "send_snapshot": "true"}
+    begun(engine, T + kept + view("changed", "SELECT x + 1 AS y FROM t") + WAITED_FOR)
+    with engine.http.stream("POST", "/egress/t", params=parameters) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        assert engine.status()["runtime_status"] == "ConcurrentBootstrapping"
+        over(engine)
+        outputs = {each["endpoint_name"] for each in engine.http.get("/stats").json()["outputs"]}
+        assert {"kept.o", "changed.o"} < outputs
+        assert len(outputs) == 3, "the listener is one, too"
+    engine.eventually(lambda: len(engine.http.get("/stats").json()["outputs"]) == 2)
+    if end == "suspend":
+        engine.suspend()
+    assert engine.stop() == 0
+
+
 def test_it_is_begun_again_until_it_has_cut_over(deploy: Deploy) -> None:
     engine = stored(deploy, T + COUNT, *MANY)
     edited = T + COUNT.replace("COUNT(*)", "COUNT(*) + 1000000")
