@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sluicegate.engine.batch import parse_error
-from sluicegate.engine.formats import casting, columns
+from sluicegate.engine.formats import casting, columns, soundness
 from sluicegate.engine.formats.collecting import Collector
 from sluicegate.engine.plan import Column, Table
+from sluicegate.engine.values import complaint
 
 ROWS = 65_536
 """Rows that are cast at a time."""
@@ -61,7 +62,7 @@ def take(rows: pa.Table, table: Table, collector: Collector, *, first: int) -> N
             return
         else:
             arrays[f"r{i}"] = rows.column(found)
-    raw = pa.table(arrays)
+    raw = _sound(pa.table(arrays), table, collector)
     types = {column.name: raw.schema.field(f"r{i}").type for i, column in enumerate(table.columns)}
     typed, wrong = casting.cast(
         collector.cursor,
@@ -71,10 +72,27 @@ def take(rows: pa.Table, table: Table, collector: Collector, *, first: int) -> N
         strict=True,
     )
     for index, place in wrong:
-        value = raw.column(f"r{place}")[index].as_py()
-        event = first + index
+        value = soundness.shown(raw.column(f"r{place}"), index)
+        event = raw.column("event")[index].as_py()
         collector.refuse_value(table.columns[place], value, event, event)
     collector.add_typed(typed)
+
+
+def _sound(raw: pa.Table, table: Table, collector: Collector) -> pa.Table:
+    """Refuse rows with values that are not what their types say; returns the other rows."""
+    refused: set[int] = set()
+    for i, column in enumerate(table.columns):
+        values = raw.column(f"r{i}")
+        reason = "is not valid UTF-8" if column.kind == "text" else "is out of range"
+        for index in soundness.unsound(values):
+            event = raw.column("event")[index].as_py()
+            value = soundness.shown(values, index)
+            told = complaint(column, value, "" if column.kind == "nested" else reason)
+            collector.refuse(event, parse_error(told, event, column.name, value))
+            refused.add(event)
+    if not refused:
+        return raw
+    return raw.filter(pc.invert(pc.is_in(raw.column("event"), value_set=pa.array(refused, pa.int64()))))
 
 
 def _source(column: Column, names: list[str]) -> int | None:
@@ -94,7 +112,8 @@ def _fits(column: Column, kind: pa.DataType) -> bool:
 def _cast(column: Column, raw: str, kind: pa.DataType) -> str:
     """Return the expression that makes a value of the column of a value of the file."""
     if column.kind == "date" and pa.types.is_integer(kind):
-        return f"TRY(DATE '1970-01-01' + CAST({raw} AS INTEGER))"
+        within = f"{raw} BETWEEN {soundness.FIRST_DAY} AND {soundness.LAST_DAY}"
+        return f"CASE WHEN {within} THEN DATE '1970-01-01' + CAST({raw} AS INTEGER) END"
     if column.kind == "time" and pa.types.is_integer(kind):
         within = f"{raw} BETWEEN 0 AND {DAY - 1}"
         return f"CASE WHEN {within} THEN TIME '00:00:00' + to_microseconds(CAST({raw} // 1000 AS BIGINT)) END"

@@ -1,0 +1,121 @@
+"""Parquet from strangers: what its values are is told row by row, and nothing of it fails in a step."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.engine.formats.conftest import Tables
+
+PROGRAM = """
+CREATE TABLE t (
+    n INT, text VARCHAR, day DATE, clock TIME, moment TIMESTAMP, zoned TIMESTAMP WITH TIME ZONE,
+    exact DECIMAL(4, 2), texts VARCHAR ARRAY
+);
+"""
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Tables]:
+    """Make the table once."""
+    made = Tables(PROGRAM)
+    yield made
+    made.database.close()
+
+
+def parquet(**columns: Any) -> bytes:
+    """Write a file of columns."""
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def texts(*values: bytes) -> pa.Array:
+    """Return bytes as what Arrow takes for text."""
+    raw = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+
+
+def numbers(kind: pa.DataType, *values: int) -> pa.Array:
+    """Return numbers as moments of a type."""
+    return pa.array(values, pa.int32() if kind.bit_width == 32 else pa.int64()).view(kind)
+
+
+def decimals(*values: int) -> pa.Array:
+    """Return hundredths as DECIMAL(4, 2), whether they fit or not."""
+    raw = pa.py_buffer(b"".join(value.to_bytes(16, "little", signed=True) for value in values))
+    return pa.Array.from_buffers(pa.decimal128(4, 2), len(values), [None, raw])
+
+
+BAD_TEXT = texts(b"a", b"\xff", b"b")
+LISTS = pa.array([0, 1, 2, 3], pa.int32())
+UNSOUND = {
+    # column: three values each, of which the one in the middle is none
+    "text": [
+        BAD_TEXT,
+        BAD_TEXT.cast(pa.large_binary()).view(pa.large_string()),
+        pa.DictionaryArray.from_arrays(pa.array([0, 1, 2], pa.int32()), BAD_TEXT),
+    ],
+    "texts": [pa.ListArray.from_arrays(LISTS, BAD_TEXT)],
+    "day": [
+        numbers(pa.date32(), 0, 4_000_000, 1),
+        numbers(pa.date32(), 2_932_896, -719_163, -719_162),
+        numbers(pa.int32(), 0, 4_000_000, 1),
+        numbers(pa.int64(), 0, 1 << 40, 1),
+        numbers(pa.date64(), 0, 4_000_000 * 86_400_000, 86_400_000),
+    ],
+    "clock": [
+        numbers(pa.time64("us"), 0, 86_400_000_000, 1),
+        numbers(pa.time64("us"), 0, 90_000_000_000, 1),
+        numbers(pa.time32("ms"), 0, -1, 86_399_999),
+        numbers(pa.int64(), 0, -1, 1),
+    ],
+    "moment": [
+        numbers(pa.timestamp("us"), 0, (1 << 63) - 1, 1),
+        numbers(pa.timestamp("us"), 0, 345_600_000_000_000_000, 253_402_300_799_999_999),
+        numbers(pa.timestamp("ms"), 0, 1 << 62, -62_135_596_800_000),
+        numbers(pa.date32(), 0, 4_000_000, 1),
+    ],
+    "zoned": [numbers(pa.timestamp("us", "UTC"), 0, 345_600_000_000_000_000, 1)],
+    "exact": [decimals(9_999, 10_000, -9_999)],
+}
+CASES = [
+    pytest.param(name, column, copies, id=f"{name} of {column.type}, {copies} times")
+    for name, columns in UNSOUND.items()
+    for column in columns
+    for copies in (1, 400)
+]
+
+
+@pytest.mark.parametrize(("name", "column", "copies"), CASES)
+def test_a_value_that_is_none_of_its_type_is_told(
+    module: Tables, name: str, column: pa.Array, copies: int
+) -> None:
+    module.database.cursor().execute("DELETE FROM t")
+    kept = range(3 * copies)
+    body = parquet(n=kept, **{name: pa.concat_arrays([column] * copies)})
+    batch = module.push("t", body, "parquet")
+    assert (batch.records, batch.errors.count) == (2 * copies, copies)
+    told = batch.errors.in_order()
+    assert [error["event_number"] for error in told] == list(range(2, 3 * copies, 3))
+    assert {error["field"] for error in told} == {name}
+    json.dumps(told).encode()
+    assert module.rows("t", f'n, CAST("{name}" AS VARCHAR) IS NULL') == [
+        (n, False) for n in kept if n % 3 != 1
+    ]
+
+
+def test_a_row_with_several_bad_values_is_one_error(module: Tables) -> None:
+    body = parquet(text=BAD_TEXT, day=numbers(pa.date32(), 0, 4_000_000, 1))
+    batch = module.read("t", body, "parquet")
+    assert (batch.records, batch.errors.count) == (2, 1)
+
+
+def test_a_null_is_sound_whatever_lies_beneath_it(module: Tables) -> None:
+    hidden = pa.Array.from_buffers(pa.string(), 3, [pa.py_buffer(b"\x05"), *BAD_TEXT.buffers()[1:]])
+    assert hidden.null_count == 1
+    assert module.read("t", parquet(text=hidden), "parquet").records == 3
