@@ -39,17 +39,18 @@ def gather(arrivals: Sequence[Arrival]) -> list[Gathered]:
     for places in by_table.values():
         for is_batch, group in groupby(places, lambda place: isinstance(arrivals[place].batch, Batch)):
             some = list(group)
-            gathered += _together(arrivals, some) if is_batch else _alone(arrivals, some)
+            gathered += _together(arrivals, some) if is_batch else alone(arrivals, some)
     return gathered
 
 
-def _alone(arrivals: Sequence[Arrival], places: list[int]) -> list[Gathered]:
+def alone(arrivals: Sequence[Arrival], places: list[int]) -> list[Gathered]:
+    """Return some arrivals, each to be staged for itself."""
     return [Gathered(arrivals[place].table, arrivals[place].batch, [place]) for place in places]
 
 
 def _together(arrivals: Sequence[Arrival], places: list[int]) -> list[Gathered]:
     if len(places) == 1:
-        return _alone(arrivals, places)
+        return alone(arrivals, places)
     table = arrivals[places[0]].table
     joints: list[_Joint] = []
     first = 0

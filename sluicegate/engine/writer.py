@@ -291,19 +291,32 @@ class Writer:
         staged: list[tuple[Table, Sequence[Staged]]] = []
         answers: dict[int, Loaded | Exception] = {}
         for gathered in gathering.gather(arrivals):
-            brought = [arrivals[place] for place in gathered.places]
-            try:
-                loaded = self._loader.load(gathered.table, gathered.batch)
-            except Exception as error:
-                # To go on would lose it: later offsets are beyond it, or nobody would be told.
-                if any(arrival.offset is not None or arrival.acknowledged for arrival in brought):
-                    raise
-                answers |= dict.fromkeys(gathered.places, error)
-            else:
+            for places, loaded in self._stage(arrivals, gathered):
+                if isinstance(loaded, Exception):
+                    answers |= dict.fromkeys(places, loaded)
+                    continue
                 staged.append((gathered.table, loaded.staged))
-                each = (Loaded([], len(arrival.batch), arrival.batch.errors) for arrival in brought)
-                answers |= zip(gathered.places, each, strict=True)
+                brought = (arrivals[place].batch for place in places)
+                each = (Loaded([], len(batch), batch.errors) for batch in brought)
+                answers |= zip(places, each, strict=True)
         return staged, [answers[place] for place in range(len(arrivals))]
+
+    def _stage(
+        self, arrivals: Sequence[Arrival], gathered: gathering.Gathered
+    ) -> list[tuple[list[int], Loaded | Exception]]:
+        """Stage what is together, and where that fails each for itself, so that it fails for those alone
+        that it is about."""
+        try:
+            return [(gathered.places, self._loader.load(gathered.table, gathered.batch))]
+        except Exception as error:
+            if len(gathered.places) > 1:
+                each = gathering.alone(arrivals, gathered.places)
+                return [outcome for one in each for outcome in self._stage(arrivals, one)]
+            arrival = arrivals[gathered.places[0]]
+            # To go on would lose it: later offsets are beyond it, or nobody would be told.
+            if arrival.offset is not None or arrival.acknowledged:
+                raise
+            return [(gathered.places, error)]
 
     def _answer(self, loaded: Loaded | Exception, step: int) -> Taken | Exception:
         return loaded if isinstance(loaded, Exception) else Taken(step, loaded.records, loaded.errors)

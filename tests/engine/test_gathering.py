@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from sluicegate.engine.arrivals import Arrival
+from sluicegate.engine.arrivals import Arrival, Taken
+from sluicegate.engine.batch import Batch, Run
 from sluicegate.engine.clock import Clock
 from sluicegate.engine.database import Database
 from sluicegate.engine.gathering import gather
@@ -110,3 +112,19 @@ def test_a_crowd_is_staged_as_one(together: Database) -> None:
     gathered = gather(arrivals)
     assert [len(each.places) for each in gathered] == [10, 10]
     assert [len(each.batch.runs) for each in gathered] == [1, 1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_what_cannot_be_staged_concerns_no_other(together: Database, hold: bool) -> None:
+    _, bag = compiled(PROGRAM).tables
+    good = [batch_of(together, bag, [("insert", {"x": x})]) for x in (1, 2)]
+    unreadable = pa.array([4_000_000], pa.int32()).view(pa.date32())  # as a date of Python
+    bad = Batch([Run(pa.table({"n": [0], "c0": unreadable}))], 1)
+    arrivals = [Arrival(bag, batch) for batch in (good[0], bad, good[1])]
+    write = together.writer.hold if hold else together.writer.take
+    first, wrong, last = write(arrivals).taken
+    assert isinstance(wrong, Exception)
+    assert [first, last] == [Taken(1, 1, batch.errors) for batch in good]
+    if hold:
+        together.writer.commit()
+    assert [x for x, _ in rows_of(together, "bag")] == [1, 2]
