@@ -15,8 +15,14 @@ LARGEST = 64 << 20
 """Bytes that may wait for the end of a record."""
 LARGEST_WHOLE = 256 << 20
 """Bytes of what is never cut."""
-TOKENS = re.compile(rb'[][{}]|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
-"""What opens or closes a value of JSON; a string as a whole, even one that is not finished."""
+TOKENS = re.compile(rb'[\]\[{}]|\n[ \t\r]*(?:[\[{]|\Z)|"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?:"|\\?\n|\\?\Z)')
+"""What opens or closes a value of JSON, with the line's end before it; a string as a whole, even one that is
+not finished, and no further than its line."""
+STRING, NEWLINE = b'"\n'
+OPENING, CLOSING = b"[{", b"]}"
+BLANK = b" \t\r\n"
+BEFORE = b",:["
+"""Where a value has begun, what may precede a line that begins with a bracket."""
 
 
 class TooLong(Exception):
@@ -147,7 +153,11 @@ class _Rows:
 
 
 class _Values:
-    """Values of JSON at the top: objects and lists by their brackets, others by lines."""
+    """Values of JSON at the top: objects and lists by their brackets, others by lines.
+
+    A value that has turned out to be none, as one that is cut short does in the next line, ends with the line
+    before that; the reader tells it, and looks for the next in the next line.
+    """
 
     def __init__(self) -> None:
         self._looked = 0
@@ -157,20 +167,53 @@ class _Values:
         end, values, last = 0, 0, len(waiting)
         for found in TOKENS.finditer(waiting, self._looked):
             token = found.group()
-            if token[:1] == b'"':
-                if found.end() == len(waiting) and not _closed(token):
-                    last = found.start()
+            if token[0] == token[-1] == STRING and found.end() < len(waiting):
                 continue
-            self._depth = max(0, self._depth + (1 if token in b"[{" else -1))
-            if self._depth == 0:
-                end, values = found.end(), values + 1
+            if self._depth and (broken := _broken(waiting, found)):
+                end, values, self._depth = broken, values + 1, 0
+            if found.end() == len(waiting) and _may_go_on(token):
+                last = found.start()
+            elif token[-1] in OPENING:
+                self._depth += 1
+            elif token[-1] in CLOSING:
+                self._depth = max(0, self._depth - 1)
+                end, values = (end, values) if self._depth else (found.end(), values + 1)
             if values == most:
-                self._looked = 0
-                return end
-        if not self._depth and last == len(waiting):
+                return self._begin_at(end)
+        return self._pause(waiting, end, last)
+
+    def _pause(self, waiting: bytearray, end: int, last: int) -> int:
+        """Go on looking at a place when there is more; returns where what is whole ends."""
+        if not self._depth:
             end = max(end, waiting.rfind(b"\n") + 1)
-        self._looked = last - end
+        elif not end and len(waiting) > LARGEST:  # of which no reader makes a value
+            return self._begin_at(waiting.rfind(b"\n") + 1)
+        self._looked = max(last - end, 0)
         return end
+
+    def _begin_at(self, end: int) -> int:
+        self._looked = self._depth = 0
+        return end
+
+
+def _broken(waiting: bytearray, found: re.Match[bytes]) -> int:
+    """Return where the line ends in which, or after which, a token shows that its value is none; else 0."""
+    token = found.group()
+    if token[0] == STRING:
+        return found.end() if token[-1] == NEWLINE else 0
+    if token[0] != NEWLINE or token[-1] not in OPENING:
+        return 0
+    before = found.start()
+    while waiting[before] in BLANK:
+        before -= 1
+    return 0 if waiting[before] in BEFORE else found.start() + 1
+
+
+def _may_go_on(token: bytes) -> bool:
+    """Tell whether the last token may be the beginning of a longer one."""
+    if token[0] == STRING:
+        return token[-1] != NEWLINE and not _closed(token)
+    return token[0] == NEWLINE and token[-1] not in OPENING
 
 
 def _closed(token: bytes) -> bool:

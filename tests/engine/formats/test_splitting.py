@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluicegate.engine.formats.changes import Malformed
 from sluicegate.engine.formats.config import Csv, InputFormat, Json, Parquet, Raw
+from sluicegate.engine.formats.scanning import Scanner, elements
 from sluicegate.engine.formats.splitting import LARGEST, Splitter, TooLong
 
 JSON = st.recursive(
@@ -100,3 +102,73 @@ def test_a_record_without_end_is_told() -> None:
     splitter.feed(b"[" + b" " * LARGEST)
     with pytest.raises(TooLong):
         splitter.piece()
+
+
+def found_in(*pieces: bytes) -> list[Any]:
+    """Return what a reader finds; of what it cannot read only that."""
+    scanners = (Scanner(piece, exact=False, single_line=False) for piece in pieces)
+    found = [element for scanner in scanners for _, element in elements(scanner, array=False)]
+    return ["Malformed" if isinstance(element, Malformed) else element for element in found]
+
+
+def told(found: list[Any]) -> tuple[list[Any], int]:
+    """Return what can be taken of it, and how often something cannot."""
+    return [each for each in found if each != "Malformed"], found.count("Malformed")
+
+
+GOOD = b'{"a": 2, "b": ["x"]}\n'
+CUT_SHORT = [
+    *(b'{"a": 1', b'{"a": "x', b'{"a', b'{"a"', b'{"a":', b'{"a": 1,', b"{", b"[", b"[1,", b'{"a": "x\\'),
+    *(
+        b'{"a": [1',
+        b'{"a": [{"b": 1}',
+        b'{"a": [{"b": 1},',
+        b'{"insert": {"a": 1}',
+        b'{"a": [1}',
+        b'{"a":\n1',
+    ),
+    *(b'x", "b": 1}', b'": 1}', b"1}", b"]", b'"', b'{\n "a": 1,\n "b": "x', b'{\n "a": 1\n\n '),
+]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("short", CUT_SHORT)
+def test_a_record_that_is_cut_short_holds_up_no_other(short: bytes, size: int) -> None:
+    data = GOOD + short + b"\n" + GOOD * 4
+    splitter, pieces = Splitter(Json()), list[bytes]()
+    for at in range(0, len(data), size):
+        splitter.feed(data[at : at + size])
+        pieces += iter(splitter.piece, None)
+    assert data.removeprefix(b"".join(pieces)) in (b"", b"\n", GOOD)
+    pieces += iter(splitter.rest, None)
+    assert b"".join(pieces) == data
+    assert told(found_in(*pieces)) == told(found_in(data))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(JSON, st.none() | st.integers(0, 30)), max_size=8), st.sampled_from([None, 1]), CUTS
+)
+def test_damaged_lines_are_what_they_are_in_one_body(
+    lines: list[tuple[Any, int | None]], indent: int | None, cuts: list[int]
+) -> None:
+    data = b"".join(json.dumps([value], indent=indent).encode()[:length] + b"\n" for value, length in lines)
+    pieces = split(data, Json(), cuts)
+    assert b"".join(pieces) == data
+    assert told(found_in(*pieces))[0] == told(found_in(data))[0]
+
+
+def test_lines_that_never_end_are_given_to_the_reader_in_the_end() -> None:
+    splitter = Splitter(Json())
+    splitter.feed(b"[\n" + b"1,\n" * (LARGEST // 3) + b"1")
+    piece = splitter.piece()
+    assert piece is not None
+    assert piece.endswith(b"1,\n")
+    splitter.feed(b"\n" + GOOD)
+    assert splitter.piece() == b"1\n" + GOOD
+
+
+@pytest.mark.parametrize("most", [None, 3])
+def test_many_of_them_are_given_together(most: int | None) -> None:
+    short = b'{"a": 1\n'
+    assert split(short * 9 + b"{", Json(), [200], most) == [short * (most or 9)] * (9 // (most or 9)) + [b"{"]
