@@ -45,6 +45,13 @@ OTHERS = [
     "SELECT g, x, d FROM {s} EXCEPT SELECT g, x, d FROM {t}",
     "SELECT g, CAST(row_number() OVER (PARTITION BY g ORDER BY x, d) AS INT) AS x, d FROM {s}",
 ]
+WHOLE_ROWS = [
+    "SELECT TO_JSON({s}) AS g, COUNT(*) AS x FROM {s} GROUP BY TO_JSON({s})",
+    "SELECT TO_JSON({s}) AS g FROM {s} WHERE x > 1",
+    "SELECT CAST(Q AS VARCHAR) AS g FROM (SELECT g, x FROM {s}) AS q",
+    "SELECT g FROM (SELECT CAST({s} AS VARCHAR) AS g FROM {s}) AS q",
+    "WITH c AS (SELECT g, x FROM {s}) SELECT CAST(c AS VARCHAR) AS g FROM c UNION ALL SELECT g FROM {t}",
+]
 KINDS = ["VIEW", "MATERIALIZED VIEW", "LOCAL VIEW"]
 
 texts = st.sampled_from([None, "a", "A", "b", ""])
@@ -139,6 +146,22 @@ def test_aggregates(query: str) -> None:
 @pytest.mark.parametrize("query", OTHERS)
 def test_others(query: str) -> None:
     assert kind(compiled(_one(query)).views[0]) == "difference"
+
+
+@pytest.mark.parametrize("query", WHOLE_ROWS)
+def test_a_row_as_a_whole_is_no_more_than_its_columns(query: str) -> None:
+    house = House(_one(query, "MATERIALIZED"))
+    house.watch("v")
+    row = {"id": 1, "g": "a", "x": 2, "d": None}
+    for changes in ([("insert", row), ("insert", row | {"id": 2})], [("delete", row)]):
+        house.step({"k": changes})
+        house.check()
+    house.database.close()
+
+
+def test_a_column_may_be_called_as_its_table() -> None:
+    program = "CREATE TABLE price (price INT); CREATE VIEW v AS SELECT price + 1 AS price FROM price;"
+    assert kind(compiled(program).views[0]) == "linear"
 
 
 def _one(query: str, word: str = "") -> str:

@@ -78,11 +78,20 @@ def classify(view: View, query: exp.Expr, columns: Columns, catalog: Catalog) ->
 
 
 def _incremental(view: View, plain: exp.Expr, columns: Columns, catalog: Catalog) -> Maintenance:
+    _check_rows(plain, catalog)
     if isinstance(plain, exp.Select) and aggregate.suits(plain):
         taken = aggregate.take_apart(plain, lambda select: _source_columns(select, catalog))
         return _aggregate(view, taken, columns, catalog)
     branches = tuple(Branch(name, _wrapped(tree, columns)) for name, tree in linear.variants(plain))
     return Maintenance("linear", "", (), linear.fallible(plain), branches)
+
+
+def _check_rows(plain: exp.Expr, catalog: Catalog) -> None:
+    """Refuse rows that are taken as a whole: those of a change have their weight in them."""
+    for select in plain.find_all(exp.Select):
+        name = linear.whole_rows(select)
+        if name is not None and name not in {column.lower() for column in _source_columns(select, catalog)}:
+            raise Unsuited("it takes a row as a whole")
 
 
 def _aggregate(view: View, taken: Aggregation, columns: Columns, catalog: Catalog) -> Maintenance:

@@ -62,6 +62,16 @@ def check(select: exp.Select, allowed: set[str]) -> None:
             raise Unsuited("it has an aggregate")
 
 
+def whole_rows(select: exp.Select) -> str | None:
+    """Return the name under which a SELECT may take a row of its source as a whole, if it uses that name."""
+    source = select.args.get("from_")
+    name = source.this.alias_or_name.lower() if source is not None else ""
+    for node in expressions(select, "expressions", "where", "joins", "group", "having"):
+        if any(not one.table and one.name.lower() == name for one in node.find_all(exp.Column)):
+            return name
+    return None
+
+
 def expressions(select: exp.Select, *parts: str) -> Iterator[exp.Expr]:
     """Yield what the given parts of a SELECT consist of."""
     for part in parts:
