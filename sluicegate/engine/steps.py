@@ -132,7 +132,8 @@ class Steps:
     @property
     def settled(self) -> bool:
         """Tell whether all that has been put is committed and delivered."""
-        waiting = self._waiting or self._running is not None or self._metrics.held_records
+        busy = self._stepping or self._running is not None
+        waiting = self._waiting or busy or self._metrics.held_records
         return not waiting and self._deliveries.settled
 
     async def hold(self) -> int:

@@ -187,6 +187,18 @@ async def test_sinks_hear_of_every_step_in_order(house: Plant) -> None:
     assert unwatched.told == [(2, []), (3, [{"x": 4, "~w": 1}])]
 
 
+async def test_nothing_is_settled_while_its_step_runs(house: Plant) -> None:
+    # Work between steps takes what is put before it begins into a step of its own.
+    work = asyncio.create_task(house.steps.alone(lambda _: None))
+    await asyncio.sleep(0)
+    taken = house.put({"id": 1, "x": 1})
+    while not taken.done():
+        assert not house.steps.settled
+        await asyncio.sleep(0)
+    await work
+    assert (house.steps.settled, house.metrics.completed_steps) == (True, 1)
+
+
 async def test_a_step_is_complete_when_it_is_delivered(house: Plant) -> None:
     gate = asyncio.Event()
     sink = Sink(gate)
