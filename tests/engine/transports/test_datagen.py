@@ -252,6 +252,25 @@ def test_a_field_is_refused(kind: str, field: dict[str, Any], part: str) -> None
         source(f"a {kind}", {"plan": [{"fields": {"a": field}}]})
 
 
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [
+        pytest.param("a INT NOT NULL", {"null_percentage": 50}, id="a share"),
+        pytest.param("a INT PRIMARY KEY", {"null_percentage": 1}, id="a key"),
+        pytest.param("a DOUBLE NOT NULL", {"values": [1.5, None]}, id="a value"),
+        pytest.param("a VARIANT NOT NULL", {}, id="a type that nothing is made of"),
+    ],
+)
+def test_a_column_that_is_not_null_gets_no_null(columns: str, field: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig, match=r"'a'.* may be NULL.* NOT NULL"):
+        source(columns, {"plan": [{"fields": {"a": field}}]})
+
+
+async def test_what_cannot_be_null_suits_any_column() -> None:
+    assert await values("TIME NOT NULL", {"null_percentage": 50, "values": ["01:02:03"]}, limit=1)
+    assert await values("VARIANT NOT NULL", {"values": [1]}, limit=2) == ["1", "1"]
+
+
 async def test_rate_spreads_the_rows() -> None:
     made = source("a INT", {"plan": [{"limit": 30, "rate": 100, "worker_chunk_size": 10}]})
     import time

@@ -54,7 +54,7 @@ class Expressions:
         """Return the expression of a value; `lists` is the longest that a list around it may be."""
         made = self._made(field, shape, at, lists)
         typed = f"CAST({made} AS {shape.type})"
-        if not field.null_percentage or shape.family == "time":  # as the reference has it
+        if not _drops(field, shape):
             return typed
         return f"CASE WHEN 1 + {at.below(100, 'null')} <= {field.null_percentage} THEN NULL ELSE {typed} END"
 
@@ -104,6 +104,18 @@ class Expressions:
         name = f"w{len(self.words)}"
         self.words[name] = words(field.where, field.strategy, at.path, field.range, lists)
         return name if lists is None else f"{name}[CAST({at.index} + 1 AS BIGINT)]"
+
+
+def may_be_null(field: Field, shape: Shape) -> bool:
+    """Tell whether some value of a field is NULL."""
+    if field.values is not None:
+        return _drops(field, shape) or None in field.values
+    return _drops(field, shape) or shape.family == "null"
+
+
+def _drops(field: Field, shape: Shape) -> bool:
+    """Tell whether a share of the values is made NULL; times never are, as the reference has it."""
+    return field.null_percentage > 0 and shape.family != "time"
 
 
 def matched(where: str, given: Mapping[str, Field], names: Mapping[str, bool]) -> dict[str, Field]:

@@ -14,7 +14,7 @@ from sluicegate.engine.locked import SETTINGS, lock
 from sluicegate.engine.plan import Table
 from sluicegate.engine.transports.datagen import settings
 from sluicegate.engine.transports.datagen.draws import At
-from sluicegate.engine.transports.datagen.expressions import Expressions, matched
+from sluicegate.engine.transports.datagen.expressions import Expressions, matched, may_be_null
 from sluicegate.engine.transports.datagen.settings import Field, RowPlan
 from sluicegate.engine.transports.datagen.shapes import shape
 from sluicegate.engine.transports.datagen.words import Words
@@ -82,6 +82,8 @@ class DatagenSource:
         for column in table.columns:
             field = given.get(column.name) or Field(f"field '{column.name}'")
             kind = shape(self._connection.sqltype(column.type))
+            if not column.nullable and may_be_null(field, kind):
+                raise BadConfig(f"{field.where} may be NULL, but column '{column.name}' is NOT NULL")
             made = expressions.value(field, kind, At(column.name))
             selected.append(f"{made} AS {quote(column.name)}")
         ready = _Made(plan, ", ".join(selected), expressions.words)
