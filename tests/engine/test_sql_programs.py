@@ -1,5 +1,6 @@
 """Statements and clauses of programs: what their views hold, and what the schema says of them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -328,6 +329,32 @@ def test_views_read_the_time_of_the_step() -> None:
             cursor.execute(SET_NOW, [moment])
             found.append(run.rows("v"))
         assert found == [[(1,)], [(0,)]]
+
+
+MOMENT = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+CLOCKS = {
+    "2020-01-02 03:04:05": [
+        *("NOW()", "CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP(3)", "LOCALTIMESTAMP", "current_localtimestamp()"),
+        *("get_current_timestamp()", "transaction_timestamp()"),
+    ],
+    "2020-01-02": ["CURRENT_DATE", "today()"],
+    "03:04:05": ["CURRENT_TIME", "LOCALTIME", "get_current_time()", "current_localtime()"],
+    "2020-01-01 03:04:05": ["AGO(INTERVAL 1 DAY)"],
+    "12:00:00": ["AGE(TIMESTAMP '2020-01-01 12:00:00')"],
+    "2 days": ["AGE(DATE '2019-12-31')"],
+    "20:55:55": ["AGE(NOW() - INTERVAL 1 DAYS)"],
+    "1 day": ["AGE(TIMESTAMP '2020-01-03', CAST(CURRENT_DATE AS TIMESTAMP))"],
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"), [(word, text) for text, words in CLOCKS.items() for word in words]
+)
+def test_whatever_asks_for_the_time_has_that_of_the_step(expression: str, expected: str) -> None:
+    with running(f"CREATE VIEW v AS SELECT CAST({expression} AS VARCHAR) AS x;") as run:
+        assert run.view("v").reads_now
+        run.database.cursor().execute(SET_NOW, [int(MOMENT.timestamp() * 1000)])
+        assert run.rows("v") == [(expected,)]
 
 
 def test_indexes_are_unique_keys_of_views() -> None:

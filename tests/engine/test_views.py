@@ -1,5 +1,6 @@
 """Views follow their tables: whatever the program and the changes, they are what the plain queries yield."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -162,6 +163,21 @@ def test_a_row_as_a_whole_is_no_more_than_its_columns(query: str) -> None:
 def test_a_column_may_be_called_as_its_table() -> None:
     program = "CREATE TABLE price (price INT); CREATE VIEW v AS SELECT price + 1 AS price FROM price;"
     assert kind(compiled(program).views[0]) == "linear"
+
+
+def test_an_age_grows_with_the_time_of_the_steps() -> None:
+    program = "CREATE TABLE t (ts TIMESTAMP); CREATE VIEW v AS SELECT CAST(AGE(ts) AS VARCHAR) AS age FROM t;"
+    house = House(program)
+    house.watch("v")
+    row = {"ts": "1970-01-01 00:00:00"}
+    house.step({"t": [("insert", row)]})
+    young = house.rows("v")
+    house.clock.advance(b'{"delta_ms": 86400000}', reads_now=True)
+    house.step({})
+    assert house.rows("v") == +house.told["v"] != young
+    house.step({"t": [("delete", row)]})
+    assert house.rows("v") == +house.told["v"] == Counter()
+    house.database.close()
 
 
 def _one(query: str, word: str = "") -> str:
