@@ -42,7 +42,7 @@ class Binder:
         try:
             return self._connection.execute(sql).fetchall()
         except duckdb.Error as error:
-            raise ProgramError(_explanation(error)["exception_message"], span) from error
+            raise ProgramError(complaint(error), span) from error
 
     def create_view(self, head: str, query: str, statement: Statement, source: Source) -> None:
         """Make a view; an error is placed at the token of the program that it is about."""
@@ -81,7 +81,7 @@ class Binder:
         return frozenset(str(name).lower() for (name,) in found.fetchall())
 
     def make(self, statement: str) -> None:
-        """Run a statement of ours that cannot fail."""
+        """Run a statement of ours; raises duckdb.Error where a constant of the program cannot be computed."""
         self._connection.execute(statement)
 
     def described(self, query: str) -> list[tuple[str, str]]:
@@ -97,6 +97,11 @@ class Binder:
                 self._connection.execute(statement)
         finally:
             self._connection.execute("ROLLBACK")
+
+
+def complaint(error: duckdb.Error) -> str:
+    """Return what DuckDB says of a statement that it was given."""
+    return str(_explanation(error)["exception_message"])
 
 
 def _explanation(error: duckdb.Error) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
-from sluicegate.engine import columntypes, connectors, dataflow, dialect, nullability
+from sluicegate.engine import binding, columntypes, connectors, dataflow, dialect, nullability
 from sluicegate.engine.binding import Binder
 from sluicegate.engine.columntypes import UnknownType
 from sluicegate.engine.connectors import ConnectorProblem
@@ -104,8 +105,11 @@ class Compiler:
                 self._report(error)
                 self._forget(statement)
             except RecursionError:
-                self._report(ProgramError(TOO_DEEP, self.source.of(statement.original)))
-                self._forget(statement)
+                self._refuse(statement, TOO_DEEP)
+            except duckdb.Error as error:
+                self._refuse(statement, binding.complaint(error))
+            except (LookupError, ValueError):  # of a call that lacks what its meaning needs
+                self._refuse(statement, NOT_UNDERSTOOD)
             except Forgotten:
                 self._forget(statement)
         self._notes.write(self.schema, self.views, self._failed)
@@ -325,6 +329,11 @@ class Compiler:
 
     def _report(self, error: ProgramError) -> None:
         self.messages.append(Message.of(error))
+
+    def _refuse(self, statement: Statement, text: str) -> None:
+        """Report what is wrong with a whole statement, and forget it."""
+        self._report(ProgramError(text, self.source.of(statement.original)))
+        self._forget(statement)
 
     def _forget(self, statement: Statement) -> None:
         """Remember what a failed statement would have made, so that its readers raise no further error."""

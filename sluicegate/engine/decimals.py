@@ -47,7 +47,7 @@ def quotient(node: exp.Div, left: exp.DataType, right: exp.DataType) -> exp.Expr
 def float_quotient(node: exp.Div) -> exp.Expr | None:
     """Let a floating point number divided by zero be infinite; None where the divisor is a constant."""
     divisor = node.expression
-    if isinstance(divisor, exp.Literal) and float(divisor.name or 0) != 0:
+    if divisor.is_number and float(divisor.name or 0) != 0:
         return None
     return meaning(INFINITE, {"a": node.this, "b": divisor})
 

@@ -76,7 +76,8 @@ class Rewriter:
         kinds = {left.this, right.this}
         if kinds & FLOATS:
             return decimals.float_quotient(node)
-        return decimals.quotient(node, left, right) if DECIMAL in kinds else None
+        exact = DECIMAL in kinds and kinds <= {DECIMAL, *INTEGERS}
+        return decimals.quotient(node, left, right) if exact else None
 
     def _average(self, node: exp.Expr) -> exp.Expr | None:
         """Write AVG as a sum over a count, so that it has the type of what it averages."""
@@ -122,7 +123,9 @@ class Rewriter:
         return exp.Cast(this=count, to=exp.DataType.build("INT"))
 
     def _substring(self, node: exp.Substring) -> exp.Expr | None:
-        start, length = node.args["start"], node.args.get("length")
+        start, length = node.args.get("start"), node.args.get("length")
+        if start is None:
+            return None
         kind = self._kind(node.this)
         arguments = {"s": node.this, "b": node.this, "n": start, **({"k": length} if length else {})}
         if kind is not None and kind.this in BYTES:

@@ -275,6 +275,24 @@ def test_a_wrong_statement_is_located(program: str, place: tuple[int, ...], part
     assert part in message["message"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "part"),
+    [
+        pytest.param("d / 'abc'", "'abc'", id="a text as divisor"),
+        pytest.param("d / ''", "''", id="an empty divisor"),
+        pytest.param("SUBSTRING(s)", "substring", id="no start"),
+        pytest.param("SUBSTRING(b)", "substring", id="no start in bytes"),
+        pytest.param("a[SAFE_OFFSET()]", "not understood", id="no offset"),
+        pytest.param("AVG(DISTINCT)", "not understood", id="nothing to average"),
+    ],
+)
+def test_a_plain_mistake_is_an_error_of_its_statement(expression: str, part: str) -> None:
+    table = "CREATE TABLE t (d DOUBLE, m DECIMAL(5, 2), s VARCHAR, b VARBINARY, a INT ARRAY);"
+    (message,) = messages(f"{table}\nCREATE VIEW v AS SELECT {expression} AS x FROM t;")
+    assert message["start_line_number"] == 2
+    assert part in message["message"]
+
+
 def test_all_errors_are_reported_but_not_their_consequences() -> None:
     program = """
     CREATE TABLE t (a INT);

@@ -43,6 +43,7 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "decimals": [
         ("CAST(10 AS DECIMAL(10, 2)) / CAST(3 AS DECIMAL(10, 2))", 3.3333333333333),
         ("CAST(1 AS DECIMAL(5, 2)) / 8", 0.125),
+        ("CAST(5 AS DECIMAL(5, 2)) / '2'", 2.5),
         ("CAST(12345678901234567.12 AS DECIMAL(19, 2)) / 1 > 12345678901234567.11", True),
         ("ROUND(2.5)", 3),
         ("ROUND(-2.5)", -3),
