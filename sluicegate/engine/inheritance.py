@@ -3,7 +3,7 @@
 Only with fault tolerance: what was acknowledged is in that database, be it newer than every checkpoint.
 """
 
-from sluicegate.engine.checkpoints.manifest import draft
+from sluicegate.engine.checkpoints.manifest import Manifest, draft
 from sluicegate.engine.situation import Situation
 from sluicegate.engine.storage import Storage
 from sluicegate.engine.stored import Stored
@@ -32,8 +32,9 @@ def takes_over(situation: Situation, storage: Storage) -> bool:
     return False
 
 
-def make_checkpoint(situation: Situation, storage: Storage, left: str) -> None:
-    """Turn a live database that was left into a checkpoint of its program."""
+def make_checkpoint(situation: Situation, storage: Storage, left: str) -> Manifest:
+    """Turn a live database that was left into a checkpoint of its program, from which this deployment goes
+    on, whenever that is cut short."""
     from sluicegate.engine.database import Database
 
     database = Database.open(storage.live(left), storage.temp, situation.deployment.config.runtime_config)
@@ -44,11 +45,13 @@ def make_checkpoint(situation: Situation, storage: Storage, left: str) -> None:
     except BaseException:
         database.close()
         raise
-    storage.store.save(storage.store.begin(storage.live(left)), made)
-    situation.left, situation.settled = None, False
+    whole = storage.store.save(storage.store.begin(storage.live(left)), made)
+    assert whole is not None  # nobody tells it to go no further
+    situation.left, situation.settled, situation.begins = None, False, whole.uuid
     situation.list_checkpoints()
     situation.remember()
     storage.drop_live(left)
+    return whole
 
 
 def _told(situation: Situation) -> Stored:

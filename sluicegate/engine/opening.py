@@ -112,7 +112,7 @@ class Opening:
         if past["deployment_id"] == situation.deployment.deployment_id:
             situation.desired, situation.live_of, situation.left = before, live, past.get("left")
             situation.consent = situation.consent.or_remembered(past)
-            situation.settled = past.get("settled", True)
+            situation.settled, situation.begins = past.get("settled", True), past.get("begins")
             situation.stands_by = past.get("stands_by", situation.deployment.initial == "standby")
             return
         if situation.desired not in ALLOWED_AT_START.get(before, set()):
@@ -143,7 +143,9 @@ class Opening:
             if situation.program == situation.own().told():
                 return None
             # A concurrent bootstrap was cut short: it begins again with what there was then.
-            inheritance.make_checkpoint(situation, storage, situation.live_of)
+            return inheritance.make_checkpoint(situation, storage, situation.live_of)
+        if situation.begins is not None:
+            return origin.found(storage.store.listing(), situation.begins)
         if origin.takes_over(situation.deployment) and inheritance.takes_over(situation, storage):
             return None
         return origin.chosen(situation.deployment, storage.store.listing())

@@ -46,12 +46,15 @@ def chosen(deployment: Deployment, listing: Listing) -> Manifest | None:
     configured = _wanted_of_sync(deployment)
     if configured not in (None, LATEST):
         return _configured(listing, configured)
-    if listing.newest is None:
-        return None
+    return None if listing.newest is None else found(listing, listing.newest)
+
+
+def found(listing: Listing, uuid: str) -> Manifest:
+    """Return a checkpoint that nobody has chosen; raises CheckpointError with what can be done."""
     try:
-        return listing.find(listing.newest)
+        return listing.find(uuid)
     except CheckpointError as error:
-        raise explained(error, listing, listing.newest) from error
+        raise explained(error, listing, uuid) from error
 
 
 def explained(error: CheckpointError, listing: Listing, damaged: str) -> CheckpointError:

@@ -47,6 +47,8 @@ class Situation:
     """The deployment whose live database still lies here, until there is one of our own."""
     settled: bool = False
     """Whether the live database is whole and of our program: until then nothing has been written to it."""
+    begins: str | None = None
+    """The checkpoint to begin from, whatever was asked for: what the live database of before has become."""
     program: Mapping[str, Any] = field(default_factory=dict)
     """What tells the program of that database, or of our own, from others."""
     checkpoints: tuple[Manifest, ...] = ()
@@ -147,7 +149,7 @@ class Situation:
     def settle(self) -> None:
         """Have the database be ours from now on, and nothing be left of the one before; in a thread."""
         own = self.served()
-        self.left, self.settled = None, True
+        self.left, self.begins, self.settled = None, None, True
         self.program = own.told()
         self.remember()
         if self.storage is not None:
@@ -171,6 +173,7 @@ class Situation:
                     "live": self.live_of,
                     "left": self.left,
                     "settled": self.settled,
+                    "begins": self.begins,
                     "stands_by": self.stands_by,
                     **self.program,
                 }

@@ -4,10 +4,12 @@ import json
 import signal
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
 
+from sluicegate import faults
 from tests.engine.bootstrap.test_bootstrap import (
     T,
     connected,
@@ -19,7 +21,7 @@ from tests.engine.bootstrap.test_bootstrap import (
     transmitted,
     written,
 )
-from tests.engine.conftest import Deploy, Engine
+from tests.engine.conftest import PATIENCE, Deploy, Engine
 
 COUNT = "CREATE MATERIALIZED VIEW n AS SELECT COUNT(*) AS n FROM t;"
 CROSS = "SELECT SUM(a.x * b.x + c.x) AS s FROM t a, t b, (SELECT * FROM t WHERE id < {}) c"
@@ -163,6 +165,33 @@ def test_the_same_deployment_goes_on_with_it(deploy: Deploy, end: signal.Signals
     assert engine.status()["runtime_status"] == "ConcurrentBootstrapping"
     assert engine.rows("SELECT * FROM n") == [{"n": 3001}], "what was acknowledged is there"
     assert engine.rows("SELECT COUNT(*) AS n FROM u") == [{"n": 1}]
+
+
+def test_a_restart_does_not_go_back_to_the_checkpoint_that_was_chosen(deploy: Deploy, tmp_path: Path) -> None:
+    engine = deploy(T + COUNT)
+    (tmp_path / "armed").mkdir()
+    (tmp_path / "hit").mkdir()
+    engine.environment[faults.VARIABLE] = str(tmp_path)
+    engine.start()
+    fill(engine, *MANY)
+    engine.suspend()
+    [chosen] = engine.http.get("/checkpoints").json()
+    engine.stop()
+    engine.redeploy()
+    engine.checkpoint = chosen["uuid"]
+    begun(engine, T + COUNT.replace("COUNT(*)", "COUNT(*) + 1000000") + NEVER_READY)
+    fill(engine, {"id": 3000, "x": 3})
+    engine.stop(signal.SIGKILL)
+    engine.start()
+    assert engine.rows("SELECT * FROM n") == [{"n": 3001}]
+    fill(engine, {"id": 3001, "x": 3})
+    engine.stop(signal.SIGKILL)
+    (tmp_path / "armed" / faults.RESTORE_ASSEMBLED).write_text("kill")
+    engine.start(wait=False)
+    assert engine.process is not None
+    assert engine.process.wait(PATIENCE) == -signal.SIGKILL
+    engine.start()
+    assert engine.rows("SELECT * FROM n") == [{"n": 3002}], "nor where the restart was cut short"
 
 
 def test_a_suspension_waits_for_the_cut_over(deploy: Deploy) -> None:
