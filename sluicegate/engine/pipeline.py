@@ -207,11 +207,13 @@ class Pipeline:
     async def _begin(self) -> None:
         if self._database is not None:
             self.steps.open(self._database.writer)
+        if self._database is not None and self.situation.transition is not None:
+            self._prepare_backfill(self.situation.transition, self._database)
         self._enter(Phase.SUSPENDED if self._database is None else Phase.READY)
         if self._database is not None and self.connectors is not None:
             await self.connectors.start()
-        if self._database is not None and self.situation.transition is not None:
-            self._begin_backfill(self.situation.transition, self._database)
+        if self._backfill is not None:
+            self._backfilling = asyncio.create_task(self._exchange(self._backfill))
         if self._database is not None:
             self.checkpoints.begin()
             self.synchronizer.begin()
@@ -223,12 +225,12 @@ class Pipeline:
         if self.plan.reads_now and not self.clock.driven and self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
 
-    def _begin_backfill(self, transition: "Transition", database: "Database") -> None:
+    def _prepare_backfill(self, transition: "Transition", database: "Database") -> None:
+        """Have it be known before anybody can ask for a checkpoint, or for the status."""
         from sluicegate.engine.bootstrap.concurrent import Backfill
 
         self._backfill = Backfill(transition, self.situation, self.steps, database)
         self._backfill.begin()
-        self._backfilling = asyncio.create_task(self._exchange(self._backfill))
 
     async def _exchange(self, backfill: "Backfill") -> None:
         """Compute what has changed beside the steps, and serve it from then on."""

@@ -294,7 +294,7 @@ class Checkpoints:
 
     def _draft(self, writer: "Writer") -> Manifest:
         steps, records = writer.progress()
-        return draft(self._situation.deployment.config.name, self._situation.own(), steps, records)
+        return draft(self._situation.deployment.config.name, self._situation.served(), steps, records)
 
     def _save(self, store: Store, snapshot: Snapshot, made: Manifest) -> None:
         if store.save(snapshot, made, lambda: self._going_on) is None:

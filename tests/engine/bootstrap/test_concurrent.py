@@ -4,12 +4,16 @@ import json
 import signal
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from sluicegate import faults
+from sluicegate.engine.deployment import Deployment
+from sluicegate.engine.pipeline import Pipeline
+from sluicegate.protocol import EngineConfig
 from tests.engine.bootstrap.test_bootstrap import (
     T,
     connected,
@@ -21,7 +25,7 @@ from tests.engine.bootstrap.test_bootstrap import (
     transmitted,
     written,
 )
-from tests.engine.conftest import PATIENCE, Deploy, Engine
+from tests.engine.conftest import PATIENCE, Deploy, Engine, compiled
 
 COUNT = "CREATE MATERIALIZED VIEW n AS SELECT COUNT(*) AS n FROM t;"
 CROSS = "SELECT SUM(a.x * b.x + c.x) AS s FROM t a, t b, (SELECT * FROM t WHERE id < {}) c"
@@ -192,6 +196,21 @@ def test_a_restart_does_not_go_back_to_the_checkpoint_that_was_chosen(deploy: De
     assert engine.process.wait(PATIENCE) == -signal.SIGKILL
     engine.start()
     assert engine.rows("SELECT * FROM n") == [{"n": 3002}], "nor where the restart was cut short"
+
+
+async def test_it_says_so_and_delays_checkpoints_from_the_first_moment(deploy: Deploy) -> None:
+    engine = stored(deploy, T + COUNT)
+    config = EngineConfig.read(engine.folder / "config.json")
+    config = replace(config, deployment_id="d", program_version=2, plan=compiled(T + WAITED_FOR))
+    told: dict[str, tuple[str, list[str]]] = {}
+
+    def look(word: str) -> None:
+        told[word] = pipeline.status().runtime_status, pipeline.checkpoints.temporary
+
+    pipeline = Pipeline(Deployment(config, "d", "running", "allow", False, True), look)
+    await pipeline.start()
+    assert told["running"] == ("ConcurrentBootstrapping", ["Bootstrapping"])
+    await pipeline.close()
 
 
 def test_a_suspension_waits_for_the_cut_over(deploy: Deploy) -> None:
