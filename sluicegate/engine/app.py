@@ -116,7 +116,8 @@ class Endpoints:
         """`POST /start_compaction`: fold the write-ahead log into the database file and free its blocks."""
         if self._pipeline.situation.transition is not None:
             raise errors.bootstrapping()  # views are being written into the file
-        await self._pipeline.checkpoints.alone(lambda writer: writer.fold())
+        if not await self._pipeline.checkpoints.alone(lambda writer: writer.try_to_fold()):
+            raise errors.read_meanwhile()
         return Response()
 
     async def advance_clock(self, request: Request) -> Response:

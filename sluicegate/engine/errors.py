@@ -46,6 +46,12 @@ def bootstrapping() -> EngineError:
     return EngineError(503, "BootstrapInProgress", "The pipeline is bootstrapping its changed views", {})
 
 
+def read_meanwhile() -> EngineError:
+    """Return the refusal to fold the log while somebody reads what was there before an update."""
+    message = "A query or a stream still reads what was there before the last step; try again later"
+    return EngineError(503, "SnapshotInProgress", message, {})
+
+
 def suspended() -> EngineError:
     """Return the answer of a process that has been suspended."""
     return EngineError(503, "Suspended", "The pipeline is suspended")

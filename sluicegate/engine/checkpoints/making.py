@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluicegate import faults
 from sluicegate.engine.checkpoints.manifest import Manifest, draft
@@ -34,6 +34,8 @@ from sluicegate.engine.steps import Steps
 if TYPE_CHECKING:
     from sluicegate.engine.database import Database
     from sluicegate.engine.writer import Writer
+
+T = TypeVar("T")
 
 AGAIN = 0.25
 """Seconds until a checkpoint that is delayed is tried again, if nothing happens before."""
@@ -135,10 +137,10 @@ class Checkpoints:
             self._working = asyncio.create_task(self._serve())
         return self._asked
 
-    async def alone(self, work: "Callable[[Writer], None]") -> None:
+    async def alone(self, work: "Callable[[Writer], T]") -> T:
         """Do work of the writer that changes the file, between steps and while no checkpoint reads it."""
         async with self._reading:
-            await self._steps.alone(work)
+            return await self._steps.alone(work)
 
     async def end(self) -> None:
         """Make no more, and leave nothing of one that is not whole; the database may be closed afterwards."""
