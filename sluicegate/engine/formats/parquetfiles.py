@@ -4,7 +4,9 @@ TIME may be a count of nanoseconds and DATE one of days; a VARIANT is JSON text.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +23,8 @@ LARGEST = 512 << 20
 """Bytes that one file may be once it is decoded: a small file can stand for very much."""
 LARGE = 8 << 20
 """Bytes of a file whose columns are worth several threads."""
+UNREADABLE = (duckdb.DataError, duckdb.NotSupportedError, duckdb.ProgrammingError)
+"""What DuckDB raises of columns that it cannot cast, in contrast to what it lacks or suffers itself."""
 DAY = 86_400_000_000_000
 """Nanoseconds."""
 
@@ -64,13 +68,22 @@ def take(rows: pa.Table, table: Table, collector: Collector, *, first: int) -> N
             arrays[f"r{i}"] = rows.column(found)
     raw = _sound(pa.table(arrays), table, collector)
     types = {column.name: raw.schema.field(f"r{i}").type for i, column in enumerate(table.columns)}
-    typed, wrong = casting.cast(
-        collector.cursor,
-        raw,
-        list(enumerate(table.columns)),
-        lambda column, name: _cast(column, name, types[column.name]),
-        strict=True,
-    )
+
+    def cast(staged: casting.Staged) -> tuple[pa.Table, list[casting.Wrong]]:
+        needed = raw.select([*casting.MARKS, *(f"r{i}" for i, _ in staged)])
+        return casting.cast(
+            collector.cursor,
+            needed,
+            staged,
+            lambda column, name: _cast(column, name, types[column.name]),
+            strict=True,
+        )
+
+    try:
+        typed, wrong = cast(list(enumerate(table.columns)))
+    except UNREADABLE as error:
+        collector.refuse(0, _unreadable(cast, table, error, first))
+        return
     for index, place in wrong:
         value = soundness.shown(raw.column(f"r{place}"), index)
         event = raw.column("event")[index].as_py()
@@ -83,7 +96,7 @@ def _sound(raw: pa.Table, table: Table, collector: Collector) -> pa.Table:
     refused: set[int] = set()
     for i, column in enumerate(table.columns):
         values = raw.column(f"r{i}")
-        reason = "is not valid UTF-8" if column.kind == "text" else "is out of range"
+        reason = "is not valid UTF-8" if _is_text(_plain(values.type)) else "is out of range"
         for index in soundness.unsound(values):
             event = raw.column("event")[index].as_py()
             value = soundness.shown(values, index)
@@ -95,6 +108,21 @@ def _sound(raw: pa.Table, table: Table, collector: Collector) -> pa.Table:
     return raw.filter(pc.invert(pc.is_in(raw.column("event"), value_set=pa.array(refused, pa.int64()))))
 
 
+def _unreadable(
+    cast: Callable[[casting.Staged], object], table: Table, error: duckdb.Error, first: int
+) -> dict[str, Any]:
+    """Return what is told of columns that cannot be cast at all, naming the one that it is about."""
+    about, name = "the file", None
+    for i, column in enumerate(table.columns):
+        try:
+            cast([(i, column)])
+        except UNREADABLE as found:
+            about, name, error = f"column '{column.name}' of type {column.type}", column.name, found
+            break
+    reason = str(error).partition("\n")[0]
+    return parse_error(f"{about} cannot be read: {reason}", first, name)
+
+
 def _source(column: Column, names: list[str]) -> int | None:
     """Find a column in the file: by its own name, else without regard to case if it was unquoted."""
     if column.name in names:
@@ -104,9 +132,13 @@ def _source(column: Column, names: list[str]) -> int | None:
 
 
 def _fits(column: Column, kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = _plain(kind)
     return kind == pa.null() or any(test(kind) for test in READ_FROM[column.kind])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values themselves, where each of them stands only once in a dictionary."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _cast(column: Column, raw: str, kind: pa.DataType) -> str:
@@ -121,6 +153,8 @@ def _cast(column: Column, raw: str, kind: pa.DataType) -> str:
         return raw
     if _is_text(kind):
         return casting.from_text(column, raw)
+    if column.kind == "nested":  # where TRY_CAST would make NULL of what does not fit within the value
+        return f"TRY(CAST({raw} AS {column.type}))"
     return f"TRY_CAST({raw} AS {column.type})"
 
 

@@ -41,9 +41,15 @@ def _unsound(chunk: pa.Array) -> list[int]:
     if pa.types.is_dictionary(chunk.type):
         wrong = pa.array(_unsound(chunk.dictionary), chunk.indices.type)
         return _places(pc.is_in(chunk.indices, value_set=wrong)) if len(wrong) else []
-    ticks = _ticks_of_a_day(chunk.type)
-    beyond = _beyond(chunk, FIRST_DAY * ticks, (LAST_DAY + 1) * ticks - 1) if ticks else []
+    years = _years(chunk.type)
+    beyond = _beyond(chunk, *years) if years else []
     return sorted({*beyond, *_invalid(chunk)})
+
+
+def _years(kind: pa.DataType) -> tuple[int, int] | None:
+    """Return the least and the greatest number that dates or timestamps may be; None of other types."""
+    ticks = _ticks_of_a_day(kind)
+    return (FIRST_DAY * ticks, (LAST_DAY + 1) * ticks - 1) if ticks else None
 
 
 def _ticks_of_a_day(kind: pa.DataType) -> int | None:
@@ -56,11 +62,19 @@ def _ticks_of_a_day(kind: pa.DataType) -> int | None:
 
 
 def _beyond(chunk: pa.Array, low: int, high: int) -> list[int]:
-    numbers = chunk.view(pa.int32() if chunk.type.bit_width == pa.int32().bit_width else pa.int64())
-    found = pc.min_max(numbers).as_py()
-    if found["min"] is None or (low <= found["min"] and found["max"] <= high):
+    numbers = _numbers(chunk)
+    if _lie_within(numbers, low, high):
         return []
     return _places(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)))
+
+
+def _numbers(moments: pa.Array) -> pa.Array:
+    return moments.view(pa.int32() if moments.type.bit_width == pa.int32().bit_width else pa.int64())
+
+
+def _lie_within(numbers: pa.Array, low: int, high: int) -> bool:
+    found = pc.min_max(numbers).as_py()
+    return found["min"] is None or (low <= found["min"] and found["max"] <= high)
 
 
 def _places(mask: pa.Array) -> list[int]:
@@ -68,16 +82,42 @@ def _places(mask: pa.Array) -> list[int]:
 
 
 def _invalid(values: pa.Array, first: int = 0) -> Iterator[int]:
-    """Yield the places of what Arrow itself finds wrong, by halving what is."""
+    """Yield the places of what is not sound, by halving."""
+    if _is_sound(values):
+        return
+    if len(values) == 1:
+        yield first
+        return
+    half = len(values) // 2
+    yield from _invalid(_part(values, 0, half), first)
+    yield from _invalid(_part(values, half, len(values)), first + half)
+
+
+def _is_sound(values: pa.Array) -> bool:
+    """Tell whether Arrow finds nothing wrong, nor a moment beyond the years inside what is nested."""
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:
-        if len(values) == 1:
-            yield first
-            return
-        half = len(values) // 2
-        yield from _invalid(_part(values, 0, half), first)
-        yield from _invalid(_part(values, half, len(values)), first + half)
+        return False
+    return all(map(_has_years, _nested(values)))
+
+
+def _has_years(values: pa.Array) -> bool:
+    """Tell whether all moments are within the years, at whatever depth; DuckDB does not survive some that
+    are not, if they are nested."""
+    years = _years(values.type)
+    return (years is None or _lie_within(_numbers(values), *years)) and all(map(_has_years, _nested(values)))
+
+
+def _nested(values: pa.Array) -> list[pa.Array]:
+    """Return the arrays of which a nested one consists."""
+    if pa.types.is_dictionary(values.type):
+        return [values.dictionary]
+    if not pa.types.is_nested(values.type):
+        return []
+    if pa.types.is_map(values.type):
+        return [values.keys, values.items]
+    return list(values.flatten()) if pa.types.is_struct(values.type) else [values.flatten()]
 
 
 def _part(values: pa.Array, start: int, end: int) -> pa.Array:

@@ -14,7 +14,8 @@ from tests.engine.formats.conftest import Tables
 PROGRAM = """
 CREATE TABLE t (
     n INT, text VARCHAR, day DATE, clock TIME, moment TIMESTAMP, zoned TIMESTAMP WITH TIME ZONE,
-    exact DECIMAL(4, 2), texts VARCHAR ARRAY
+    exact DECIMAL(4, 2), texts VARCHAR ARRAY, ints INT ARRAY, home ROW(street VARCHAR, number INT),
+    counts MAP<VARCHAR, INT>, ratio DOUBLE
 );
 """
 
@@ -119,3 +120,55 @@ def test_a_null_is_sound_whatever_lies_beneath_it(module: Tables) -> None:
     hidden = pa.Array.from_buffers(pa.string(), 3, [pa.py_buffer(b"\x05"), *BAD_TEXT.buffers()[1:]])
     assert hidden.null_count == 1
     assert module.read("t", parquet(text=hidden), "parquet").records == 3
+
+
+NESTED: dict[str, list[Any]] = {
+    # column: two values each, of which the second does not fit
+    "ints": [[["1"], ["x"]], [[1], [1 << 40]], [[1, None], [None, 1 << 40]]],
+    "home": [[{"street": "a", "number": "1"}, {"street": "b", "number": "x"}]],
+    "texts": [pa.array([[0], [1 << 62]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("ms")))],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [(name, column) for name, columns in NESTED.items() for column in columns]
+)
+def test_a_nested_value_that_does_not_fit_is_told(module: Tables, name: str, column: Any) -> None:
+    batch = module.read("t", parquet(**{name: column}), "parquet")
+    assert (batch.records, batch.errors.count) == (1, 1), batch.errors
+    assert (batch.errors.kept[0]["event_number"], batch.errors.kept[0]["field"]) == (2, name)
+    json.dumps(batch.errors.kept).encode()
+
+
+MAPS = pa.map_(pa.string(), pa.int32())
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        pytest.param("home", pa.array([{"foo": 1}]), id="no field of the row"),
+        pytest.param("home", pa.array([[1]]), id="a list for a row"),
+        pytest.param("ints", pa.array([{"a": 1}]), id="a row for a list"),
+        pytest.param("counts", pa.array([[("a", 1), ("a", 2)]], MAPS), id="a key twice"),
+        pytest.param("ratio", pa.array([1.5], pa.float16()), id="a type that DuckDB lacks"),
+        pytest.param("exact", pa.array([1], pa.decimal256(50, 2)), id="a DECIMAL that DuckDB lacks"),
+    ],
+)
+def test_a_column_that_cannot_be_read_is_told(module: Tables, name: str, column: pa.Array) -> None:
+    batch = module.read("t", parquet(n=[1], **{name: column}), "parquet")
+    assert (batch.records, batch.errors.count) == (0, 1), batch.errors
+    assert batch.errors.kept[0]["field"] == name
+    assert f"'{name}'" in batch.errors.kept[0]["description"]
+
+
+def test_nested_values_of_other_types_are_cast(module: Tables) -> None:
+    columns = {
+        "ints": pa.array([["1", None], None]),
+        "home": pa.array([{"number": 2, "more": 1}, None]),
+        "counts": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+    }
+    batch = module.read("t", parquet(**columns), "parquet")
+    assert (batch.records, batch.errors.count) == (2, 0), batch.errors
+    assert batch.runs[0].rows is not None
+    first = batch.runs[0].rows.select(["c8", "c9", "c10"]).to_pylist()[0]
+    assert first == {"c8": [1, None], "c9": {"street": None, "number": 2}, "c10": [("a", 1)]}
