@@ -7,6 +7,8 @@ from sluicegate.engine.plan import Column
 
 SHOWN = 100
 """Characters of a wrong value that an error repeats."""
+TOO_DEEP = "a value that is nested too deeply"
+"""Shown in place of one that Python can read but not write."""
 
 
 def complaint(column: Column, value: Any, reason: str = "") -> str:
@@ -19,5 +21,8 @@ def shorten(value: Any) -> str:
     """Return a value as JSON, cut where it is long."""
     if isinstance(value, str):
         value = value[: SHOWN + 1]
-    shown = json.dumps(value, default=str)
+    try:
+        shown = json.dumps(value, default=str)
+    except RecursionError:
+        return TOO_DEEP
     return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"

@@ -129,9 +129,10 @@ def encode(column: Column, values: Sequence[Any], flavor: str = "default") -> Ce
     for index, value in enumerate(values):
         try:
             encoded.append(None if value is None else read(value))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            reason = "cannot be taken" if isinstance(error, RecursionError) else str(error)
             encoded.append(None)
-            wrong[index] = complaint(column, value, str(error))
+            wrong[index] = complaint(column, value, reason)
     return Cells(pa.array(encoded, kind), wrong)
 
 

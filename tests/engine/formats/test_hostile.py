@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sluicegate.engine.batch import KEPT, parse_error
 from sluicegate.engine.formats.collecting import MOST, Collector
 from tests.engine.conftest import Deploy, Engine
-from tests.engine.formats.conftest import Tables
+from tests.engine.formats.conftest import MakeTables, Tables
 
 PROGRAM = "CREATE TABLE t (a INT, b VARCHAR, c DOUBLE) WITH ('materialized' = 'true');"
 ONE = "CREATE TABLE one (line VARCHAR) WITH ('materialized' = 'true');"
@@ -124,3 +124,18 @@ def _peak(engine: Engine, *, anew: bool = False) -> int:
         (folder / "clear_refs").write_text("5")
     lines = (folder / "status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["INT", "VARCHAR", "DOUBLE", "VARIANT", "INT ARRAY", "DECIMAL(4, 2)", "BINARY"]
+)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_nested_too_deeply_concerns_no_other(
+    tables: MakeTables, kind: str, opening: str, closing: str
+) -> None:
+    made = tables(f"CREATE TABLE deep (id INT, a {kind});")
+    for depth in range(880, 1000, 4):  # about where Python's parser and its writer give up
+        rows = ['{"id": 1}', f'{{"id": 2, "a": {opening * depth}0{closing * depth}}}', '{"id": 3}']
+        batch = made.read("deep", "\n".join(rows), update_format="raw")
+        assert batch.records + batch.errors.count == 3
+        assert batch.records >= 2
