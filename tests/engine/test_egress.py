@@ -365,8 +365,12 @@ def test_a_view_that_cannot_be_followed_leaves_the_others(deploy: Deploy) -> Non
     engine = deploy(FAILING).start()
     assert engine.push("t", "abc\n").status_code == 200
     refused = engine.http.post("/egress/numbers", params={"format": "json"})
-    assert refused.status_code >= 400
-    assert "abc" in refused.json()["message"]
+    told = refused.json()
+    assert (refused.status_code, told["error_code"]) == (500, "RuntimeError.WorkerPanic")
+    assert "view 'numbers'" in told["message"]
+    assert "abc" in told["message"]
+    assert told["details"]["panics"][0]["view"] == "numbers"
+    assert engine.status()["runtime_status"] == "Running"
     with listening(engine, "counted", format="json") as reader:
         engine.push("t", "abc\n")
         assert [one["insert"]["n"] for one in reader.data(2) if "insert" in one] == [2]

@@ -98,10 +98,13 @@ class Upkeep:
             raise
 
     def _begin_temporary(self, needed: set[str]) -> None:
-        for physical in self._views:
-            maintenance = self._views[physical].maintenance
+        for physical, view in self._views.items():
+            maintenance = view.maintenance
             if physical in needed - self._active and maintenance is not None and maintenance.store:
-                self._run(f"CREATE TEMP TABLE {quote(maintenance.store)} AS {maintenance.initial}")
+                try:
+                    self._run(f"CREATE TEMP TABLE {quote(maintenance.store)} AS {maintenance.initial}")
+                except duckdb.Error as error:
+                    raise errors.worker_panic(error, view.name) from error
                 self._temporary.add(physical)
         self._active = needed
         self._settle()
