@@ -6,7 +6,7 @@ written twice, deletions before insertions.
 
 import io
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -24,6 +24,8 @@ WEIGHT = "~w"
 ROWS = "~written"
 HEAVIEST = 1_000_000
 """The largest weight that is written out as equal rows."""
+PIECE = 10_000
+"""Rows that are written at once where some occur more than once, unless a message takes more."""
 
 
 class TooHeavy(Exception):
@@ -50,11 +52,12 @@ class Writer:
         self._stream = secrets.randbelow(1 << 63)
         self._sequence = 0
 
-    def write(self, rows: pa.Table, cursor: "DuckDBPyConnection") -> Iterator[Message]:
+    def write(self, rows: pa.Table, cursor: "DuckDBPyConnection") -> Generator[Message, None, None]:
         """Yield the messages for rows with a column `~w`; the cursor is in use until the last of them."""
-        rows = self._encoded(repeated(rows))
-        if not rows.num_rows:
-            return
+        for piece in repeated(rows, self._writing.records):
+            yield from self._written(self._encoded(piece), cursor)
+
+    def _written(self, rows: pa.Table, cursor: "DuckDBPyConnection") -> Iterator[Message]:
         cursor.register(ROWS, rows)
         try:
             if isinstance(self._writing, JsonOutput):
@@ -126,11 +129,15 @@ class Writer:
             yield Message(text.encode(), len(piece))
 
 
-def repeated(rows: pa.Table) -> pa.Table:
-    """Return each row as often as its weight says, deletions first; raises TooHeavy."""
+def repeated(rows: pa.Table, records: int) -> Iterator[pa.Table]:
+    """Yield each row as often as its weight says, deletions first; raises TooHeavy.
+
+    Where some occur more than once they come in pieces, of as many whole messages of `records` as fit one.
+    """
     weights = rows.column(WEIGHT)
     if pc.all(pc.equal(weights, 1)).as_py():
-        return rows
+        yield from [rows] if rows.num_rows else []
+        return
     order = pc.sort_indices(pc.greater(weights, 0).combine_chunks())
     rows = rows.take(order)
     times = pc.abs(rows.column(WEIGHT)).to_numpy()
@@ -138,9 +145,15 @@ def repeated(rows: pa.Table) -> pa.Table:
         raise TooHeavy(
             f"a row occurs more than {HEAVIEST} times; have the view count them, or use SELECT DISTINCT"
         )
-    if times.max(initial=0) > 1:
-        rows = rows.take(pa.array(times.cumsum().searchsorted(range(int(times.sum())), side="right")))
-    return rows
+    if times.max(initial=0) <= 1:
+        yield rows
+        return
+    ends = times.cumsum()
+    total, most = int(ends[-1]), records * max(1, PIECE // records)
+    for start in range(0, total, most):
+        places = ends.searchsorted(range(start, min(start + most, total)), side="right")
+        first, last = int(places[0]), int(places[-1])
+        yield rows.slice(first, last + 1 - first).take(pa.array(places - first))
 
 
 def _framed(text: str, *, array: bool) -> bytes:

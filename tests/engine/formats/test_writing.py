@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import duckdb
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from sluicegate.engine.errors import EngineError
 from sluicegate.engine.formats import binaries, config, writing
+from sluicegate.engine.formats.config import JsonOutput
 from sluicegate.engine.formats.writing import Message, TooHeavy, Writer
 
 TYPES = {
@@ -213,6 +215,26 @@ def test_parquet_is_cut_into_files(connection: duckdb.DuckDBPyConnection) -> Non
     messages = write(connection, [({"whole": 1}, 2), ({"whole": 2}, 1)], "parquet", buffer_size_records=2)
     files = [pq.read_table(io.BytesIO(message.value or b"")) for message in messages]
     assert [file.column("whole").to_pylist() for file in files] == [[1, 1], [2]]
+
+
+def test_rows_that_occur_often_are_not_held_all_at_once(connection: duckdb.DuckDBPyConnection) -> None:
+    heavy = [{"whole": n, writing.WEIGHT: sign * writing.HEAVIEST} for n, sign in ((1, 1), (2, -1), (3, 1))]
+    table = pa.Table.from_pylist(heavy, ARROW)
+    writer = Writer(config.writing("sink", "json", {}, tuple(TYPES)), TYPES)
+    with closing(writer.write(table, connection.cursor())) as messages:
+        before = pa.total_allocated_bytes()
+        assert next(messages).records == JsonOutput.records
+        assert pa.total_allocated_bytes() - before < 8 * 3 * writing.HEAVIEST  # not even a number of each
+
+
+@pytest.mark.parametrize("records", [1, 3, 100_000])
+def test_messages_are_as_full_as_they_may_be(connection: duckdb.DuckDBPyConnection, records: int) -> None:
+    rows = [({"whole": 1}, 20_000), ({"whole": 2}, -2), ({"whole": 3}, 1)]
+    messages = write(connection, rows, "csv", buffer_size_records=records)
+    full, rest = divmod(20_003, records)
+    assert [message.records for message in messages] == [records] * full + ([rest] if rest else [])
+    lines = b"".join(message.value or b"" for message in messages).splitlines()
+    assert [line.split(b",")[0] for line in lines] == [b"2"] * 2 + [b"1"] * 20_000 + [b"3"]
 
 
 def test_a_row_that_occurs_too_often_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
