@@ -211,6 +211,8 @@ async def test_it_says_so_and_delays_checkpoints_from_the_first_moment(deploy: D
     await pipeline.start()
     assert told["running"] == ("ConcurrentBootstrapping", ["Bootstrapping"])
     await pipeline.close()
+    assert pipeline.storage is not None
+    pipeline.storage._lock.close()
 
 
 def test_a_suspension_waits_for_the_cut_over(deploy: Deploy) -> None:
