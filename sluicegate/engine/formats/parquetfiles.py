@@ -21,6 +21,8 @@ ROWS = 65_536
 """Rows that are cast at a time."""
 LARGEST = 512 << 20
 """Bytes that one file may be once it is decoded: a small file can stand for very much."""
+BATCH = 64 << 20
+"""Bytes that the text of rows read at a time may be, for all that is known before it is read."""
 LARGE = 8 << 20
 """Bytes of a file whose columns are worth several threads."""
 UNREADABLE = (duckdb.DataError, duckdb.NotSupportedError, duckdb.ProgrammingError)
@@ -96,7 +98,7 @@ def _sound(raw: pa.Table, table: Table, collector: Collector) -> pa.Table:
     refused: set[int] = set()
     for i, column in enumerate(table.columns):
         values = raw.column(f"r{i}")
-        reason = "is not valid UTF-8" if _is_text(_plain(values.type)) else "is out of range"
+        reason = "is not valid UTF-8" if _is_text(values.type) else "is out of range"
         for index in soundness.unsound(values):
             event = raw.column("event")[index].as_py()
             value = soundness.shown(values, index)
@@ -132,13 +134,7 @@ def _source(column: Column, names: list[str]) -> int | None:
 
 
 def _fits(column: Column, kind: pa.DataType) -> bool:
-    kind = _plain(kind)
     return kind == pa.null() or any(test(kind) for test in READ_FROM[column.kind])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values themselves, where each of them stands only once in a dictionary."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _cast(column: Column, raw: str, kind: pa.DataType) -> str:
@@ -189,6 +185,50 @@ READ_FROM: dict[str, tuple[Test, ...]] = {
 
 def _pieces(body: bytes) -> Iterator[pa.Table]:
     with pq.ParquetFile(pa.BufferReader(body)) as file:
+        rows = max(1, min(ROWS, BATCH // max(1, _widest_row(body, file.metadata))))
         # Other threads would take longer to begin than such a file takes to read, and all of them are busy.
-        for batch in file.iter_batches(batch_size=ROWS, use_threads=len(body) > LARGE):
-            yield pa.Table.from_batches([batch])
+        for batch in file.iter_batches(batch_size=rows, use_threads=len(body) > LARGE):
+            piece = pa.Table.from_batches([batch])
+            plain = pa.schema([field.with_type(_expanded(field.type)) for field in piece.schema])
+            yield piece if piece.schema.equals(plain) else piece.cast(plain)
+
+
+def _widest_row(body: bytes, metadata: pq.FileMetaData) -> int:
+    """Return how long the texts of one row may be that stand in the file once for all rows."""
+    widest = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        names = [
+            path
+            for place in range(group.num_columns)
+            if (path := _repeated(group.column(place), metadata.schema.column(place)))
+        ]
+        if not names:
+            continue
+        with pq.ParquetFile(pa.BufferReader(body), read_dictionary=names, metadata=metadata) as file:
+            first = next(file.iter_batches(1, row_groups=[number], columns=names, use_threads=False), None)
+            texts = [] if first is None else [text for column in first.columns for text in _texts(column)]
+            widest = max(widest, sum(pc.max(pc.binary_length(text)).as_py() or 0 for text in texts))
+    return widest
+
+
+def _repeated(chunk: pq.ColumnChunkMetaData, column: pq.ColumnSchema) -> str | None:
+    """Return the path of a column of texts if a row has one of them and that may stand elsewhere."""
+    elsewhere = any("DICTIONARY" in encoding for encoding in chunk.encodings)
+    is_text = chunk.physical_type == "BYTE_ARRAY" and not column.max_repetition_level
+    large = chunk.num_values * chunk.total_uncompressed_size > BATCH
+    return column.path if elsewhere and is_text and large else None
+
+
+def _texts(array: pa.Array) -> list[pa.Array]:
+    """Return the texts that the first row of a column brings along, for the others as well."""
+    if pa.types.is_struct(array.type):
+        return [text for part in array.flatten() for text in _texts(part)]
+    return [array.dictionary] if pa.types.is_dictionary(array.type) else []
+
+
+def _expanded(kind: pa.DataType) -> pa.DataType:
+    """Return a type in which each value stands where it belongs, so that its size is known."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_expanded(field.type)) for field in kind.fields])
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

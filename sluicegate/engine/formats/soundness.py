@@ -38,9 +38,6 @@ def shown(values: pa.ChunkedArray, place: int) -> Any:
 
 
 def _unsound(chunk: pa.Array) -> list[int]:
-    if pa.types.is_dictionary(chunk.type):
-        wrong = pa.array(_unsound(chunk.dictionary), chunk.indices.type)
-        return _places(pc.is_in(chunk.indices, value_set=wrong)) if len(wrong) else []
     years = _years(chunk.type)
     beyond = _beyond(chunk, *years) if years else []
     return sorted({*beyond, *_invalid(chunk)})

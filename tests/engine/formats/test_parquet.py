@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sluicegate.engine.formats.parquetfiles import BATCH, LARGEST
 from tests.engine.formats.conftest import Tables
 
 PROGRAM = """
@@ -172,3 +173,47 @@ def test_nested_values_of_other_types_are_cast(module: Tables) -> None:
     assert batch.runs[0].rows is not None
     first = batch.runs[0].rows.select(["c8", "c9", "c10"]).to_pylist()[0]
     assert first == {"c8": [1, None], "c9": {"street": None, "number": 2}, "c10": [("a", 1)]}
+
+
+@pytest.fixture
+def pool() -> Iterator[pa.MemoryPool]:
+    """Count what Arrow takes of memory."""
+    usual = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(counting)
+    yield counting
+    pa.set_memory_pool(usual)
+
+
+WIDE = "x" * 100_000
+FOR_ALL = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), [WIDE])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(FOR_ALL.cast(pa.large_string()), id="text"),
+        pytest.param(FOR_ALL, id="dictionary"),
+        pytest.param(pa.StructArray.from_arrays([FOR_ALL], ["street"]), id="inside a row"),
+    ],
+)
+def test_a_small_file_that_stands_for_much_takes_little_memory(
+    module: Tables, pool: pa.MemoryPool, column: pa.Array
+) -> None:
+    name = "home" if pa.types.is_struct(column.type) else "text"
+    body = parquet(**{name: column})
+    del column
+    assert len(body) < len(WIDE)
+    before = pool.max_memory()
+    batch = module.read("t", body, "parquet")
+    assert (batch.records, batch.errors.count) == (0, 1)
+    assert "larger than" in batch.errors.kept[0]["description"]
+    assert pool.max_memory() - before < LARGEST + 2 * BATCH
+
+
+def test_wide_values_are_read_a_few_rows_at_once(module: Tables) -> None:
+    body = parquet(n=range(1_000), text=FOR_ALL.slice(0, 1_000))
+    batch = module.read("t", body, "parquet")
+    assert (batch.records, batch.errors.count) == (1_000, 0)
+    read = [row for run in batch.runs if run.rows is not None for row in run.rows.column("c0").to_pylist()]
+    assert read == list(range(1_000))
