@@ -119,6 +119,7 @@ def of(kind: str) -> list[str]:
 @pytest.mark.parametrize("point", of("checkpoint"))
 def test_a_kill_within_a_checkpoint(world: World, point: str) -> None:
     for _ in range(ROUNDS):
+        world.push()  # or there would be nothing to write
         world.arm(point)
         before = world.acknowledged
         world.engine.http.post("/checkpoint")
