@@ -34,7 +34,7 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
 
-from sluicegate import faults, overtaking, pointed
+from sluicegate import faults, overtaking, pointed, reloading
 from sluicegate.errors import Refusal
 from sluicegate.lifecycle.record import Pipeline
 
@@ -163,6 +163,7 @@ class _Runner(SandboxedWorkflowRunner):
 
 
 def _strict_sandbox(_: WorkflowRunner | None) -> WorkflowRunner:
+    reloading.share_code()
     restrictions = SandboxRestrictions.default.with_passthrough_modules("sluicegate", "activities")
     policy = (
         SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
