@@ -62,13 +62,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="group", help=f"any of {', '.join(GROUPS)}; all if none")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the figures (default: %(default)s)")
+    parser.add_argument(
+        "--largest",
+        type=int,
+        choices=scale.SIZES,
+        default=scale.SIZES[-1],
+        help="how many stopped pipelines `scale` ends with; a tenth as many run (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.groups) - GROUPS.keys():
         parser.error(f"there is no group {', '.join(sorted(unknown))}")
     console = Console()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for group in arguments.groups or GROUPS:
-        figures, points = _measured(group, console)
+        figures, points = _measured(group, console, arguments.largest)
         console.print(_table(figures))
         _write(arguments.out / f"{group}.json", figures, points)
         plots.latencies(figures, arguments.out / f"{group}.png")
@@ -83,13 +90,15 @@ def main() -> None:
     console.print(f"Written to {arguments.out}")
 
 
-def _measured(group: str, console: Console) -> tuple[list[Figure], list[Point]]:
+def _measured(group: str, console: Console, largest: int) -> tuple[list[Figure], list[Point]]:
     running, measures = GROUPS[group]
+    if group == "scale":
+        measures = [partial(scale.measure, largest=largest)]
     figures: list[Figure] = []
     points: list[Point] = []
     with console.status(f"{group}: starting a control plane") as status, running() as described:
         for measure in measures:
-            status.update(f"{group}: {measure.__module__.rpartition('.')[2]}")
+            status.update(f"{group}: {getattr(measure, 'func', measure).__module__.rpartition('.')[2]}")
             found = measure(described)
             if isinstance(found, Growth | Costs):
                 points += found.points
