@@ -77,6 +77,10 @@ DEV_SERVER_CONFIG: Mapping[str, str] = {
 }
 """Dynamic configuration of a Temporal server that is ours; nothing depends on it but speed."""
 
+DEV_SERVER_DATABASE = ("journal_mode=wal", "synchronous=full")
+"""How its SQLite writes: once, to a log that is on the disk when a transaction ends; by default each page is
+written twice, and the disk waited for three times."""
+
 
 def search_attributes(p: Pipeline) -> list[SearchAttributePair[str]]:
     """What a pipeline is found by; each value is short, since the server ends a workflow with a long one."""

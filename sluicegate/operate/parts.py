@@ -108,6 +108,8 @@ def _temporal(home: Path, ports: Ports) -> Part:
         "--log-level": "warn",
     }
     command = [program, "server", "start-dev", *(word for pair in flags.items() for word in pair)]
+    for pragma in temporal.DEV_SERVER_DATABASE:
+        command += ["--sqlite-pragma", pragma]
     for key, value in temporal.DEV_SERVER_CONFIG.items():
         command += ["--dynamic-config-value", f"{key}={value}"]
     # No configuration of the user's reaches the server, and it leaves none outside the data folder.
