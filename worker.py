@@ -22,7 +22,7 @@ from activities.compile import Compiler
 from activities.deploy import Deployments
 from activities.schedules import Schedules
 from activities.watch import Watches
-from sluicegate import __version__, codec, faults, log_lines, logs, settings, temporal
+from sluicegate import __version__, codec, faults, garbage, log_lines, logs, settings, temporal
 from sluicegate.codec import Encryption
 from sluicegate.lifecycle.effects import Host, Readopt
 from sluicegate.provision import Adopted, pool
@@ -255,4 +255,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     log_lines.configure()
+    garbage.collect_seldom()
     asyncio.run(main())

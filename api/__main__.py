@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.auth import UnsafeBinding
-from sluicegate import log_lines
+from sluicegate import garbage, log_lines
 from sluicegate.runtime_client import FRAME
 from sluicegate.settings import Settings
 
@@ -54,6 +54,7 @@ def main() -> None:
             timeout_graceful_shutdown=GRACE,
         )
     )
+    garbage.collect_seldom()
     server.run()
     if not server.started:
         sys.exit(NEVER_CAME_UP)

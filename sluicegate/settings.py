@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     longest_wait: int = Field(
         300, ge=1, description="Seconds that a request with `wait_for` is held at the most."
     )
-    max_cached_workflows: int = Field(10_000, ge=1, description="At least the number of live pipelines.")
+    max_cached_workflows: int = Field(
+        2_000, ge=1, description="Pipelines that a worker holds in memory: at least those that run."
+    )
     provisions_at_once: int = Field(8, ge=1, description="Processes that a host starts at the same time.")
     warm_engines: int = Field(
         2, ge=0, description="Engines that a worker keeps ready for the next starts on its host; 0 is off."

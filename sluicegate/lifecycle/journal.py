@@ -6,7 +6,7 @@ from typing import Any, Self
 from sluicegate.lifecycle import explanation, ids
 from sluicegate.lifecycle.effects import Failure
 from sluicegate.lifecycle.record import Pipeline
-from sluicegate.lifecycle.values import Packed, Time, Value, rfc3339
+from sluicegate.lifecycle.values import Packed, Time, Value, rfc3339, to_the_second
 
 KEPT = 720
 
@@ -105,7 +105,7 @@ class Event(Value):
         if self.deployment_resources_desired_status == "Stopped":
             desired = "Stopped"
         error = " ⚠" if self.deployment_error else ""
-        at = self.recorded_at.strftime("%m-%d %H:%M:%S")
+        at = to_the_second(self.recorded_at)[len("2000-") :]
         return "| " + " | ".join((at, status + error, desired, self.program_status, self.actor)) + " |"
 
 

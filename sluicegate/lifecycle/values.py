@@ -12,7 +12,17 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 def rfc3339(at: datetime) -> str:
     """Render an aware time as RFC 3339 in UTC with microseconds (contract §0)."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _plain(at).isoformat(timespec="microseconds") + "Z"
+
+
+def to_the_second(at: datetime) -> str:
+    """Render an aware time in UTC for people to read."""
+    return _plain(at).isoformat(" ", "seconds")
+
+
+def _plain(at: datetime) -> datetime:
+    # For isoformat: strftime imports a module at each call, which takes long in a workflow's sandbox.
+    return at.astimezone(UTC).replace(tzinfo=None)
 
 
 def _in_utc(at: datetime) -> datetime:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from sluicegate.lifecycle import explanation
 from sluicegate.lifecycle.record import Bootstrap, Pipeline
 from sluicegate.lifecycle.status import ProgramStatus, RuntimeStatus
-from sluicegate.lifecycle.values import rfc3339
+from sluicegate.lifecycle.values import rfc3339, to_the_second
 
 if TYPE_CHECKING:
     from sluicegate.lifecycle.journal import Event
 
-_SECONDS = "%Y-%m-%d %H:%M:%S UTC"
 
 Selector = Literal["all", "status", "status_with_connectors"]
 
@@ -111,8 +110,8 @@ def dataflow(p: Pipeline) -> dict[str, Any]:
 
 def page(p: Pipeline, newest: Sequence["Event"]) -> str:
     """Write the Markdown page that the Temporal UI shows of a pipeline."""
-    since = p.deployment_status_since.strftime(_SECONDS)
-    desired_since = p.deployment_desired_status_since.strftime(_SECONDS)
+    since = f"{to_the_second(p.deployment_status_since)} UTC"
+    desired_since = f"{to_the_second(p.deployment_desired_status_since)} UTC"
     lines = [
         f"### Pipeline `{p.name}`: {p.deployment_status}",
         "",
