@@ -239,7 +239,7 @@ def settled(api: httpx.Client, key: str, value: str, names: set[str]) -> None:
         if names <= there:
             return
         # To list thousands is work for the server, which is not to take up what is measured.
-        time.sleep(max(0.3, 4 * (time.monotonic() - began)))
+        time.sleep(min(max(0.3, 4 * (time.monotonic() - began)), 10.0))
     raise RuntimeError(f"{len(names - there)} pipelines never had {key} {value}")
 
 

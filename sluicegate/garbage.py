@@ -3,8 +3,8 @@
 import gc
 
 THRESHOLDS = (5_000, 10, 10)
-"""Objects until a look at the newest, and looks until one at older ones. A cached workflow that is given up is
-such garbage, so not much higher: half a million objects are some hundred megabytes."""
+"""Objects until a look at the newest, and looks until one at older ones. A cached workflow that is given up
+is such garbage, so not much higher: half a million objects are some hundred megabytes."""
 
 
 def collect_seldom() -> None:

@@ -1,6 +1,8 @@
 """No part of the control plane takes a pipeline with it, whether it runs or is just starting."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -82,3 +84,9 @@ async def test_a_pipeline_that_is_starting_comes_up(
     assert (await pipeline.post("stop", force="true")).status_code == 202
     await pipeline.reaches("Stopped")
     assert not engine.is_running()
+
+
+async def test_the_embedded_server_writes_to_a_log(control_plane: Any) -> None:
+    file = control_plane.home / "temporal" / "temporal.db"
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
