@@ -130,6 +130,8 @@ def _temporal(folder: Path, port: int) -> Part:
             return True
         return False
 
+    for pragma in temporal.DEV_SERVER_DATABASE:
+        command += ["--sqlite-pragma", pragma]
     command += dynamic_config(TEST_SERVER_CONFIG)
     return Part(TEMPORAL, command, ready, environment=environment, log=folder / "temporal.log", grace=2)
 
