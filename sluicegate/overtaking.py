@@ -11,6 +11,7 @@ at once. There the query is refused, which has the workflow taken up anew by who
 task that was none of this it is refused in vain, once for each time that a workflow is taken up.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -50,6 +51,15 @@ class _Seen(Enum):
 
 _refused: OrderedDict[tuple[str, int], None] = OrderedDict()
 """Runs whose query was refused, with the length of their history."""
+
+
+def keep_quiet() -> None:
+    """Have the SDK log no refusal as an error: who commands a pipeline that is not in memory meets one."""
+    logging.getLogger("temporalio.worker._workflow").addFilter(_of_others)
+
+
+def _of_others(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], Overtaken))
 
 
 def instance(given: WorkflowInstance) -> WorkflowInstance:

@@ -168,6 +168,7 @@ class _Runner(SandboxedWorkflowRunner):
 
 def _strict_sandbox(_: WorkflowRunner | None) -> WorkflowRunner:
     reloading.share_code()
+    overtaking.keep_quiet()
     restrictions = SandboxRestrictions.default.with_passthrough_modules("sluicegate", "activities")
     policy = (
         SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH

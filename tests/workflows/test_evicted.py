@@ -9,6 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from sluicegate import temporal
+from sluicegate.lifecycle import commands
 from tests.workflows.conftest import Create
 from worker import WORKFLOWS
 
@@ -26,18 +27,19 @@ async def decider(temporal_server: WorkflowEnvironment) -> AsyncIterator[None]:
         yield
 
 
-async def test_they_obey_and_their_effects_go_on(create: Create, eventually: Any) -> None:
+async def test_they_obey_and_their_processes_live_on(create: Create, eventually: Any) -> None:
     subjects = [await create(f"p{number}") for number in range(3)]
     for verb_name, reached in (("start", "Running"), ("pause", "Paused"), ("resume", "Running")):
-        for subject in subjects:
-            assert (await subject.tell(verb_name))["code"] is None
-        for subject in subjects:
+        for subject in subjects:  # each takes the place of the one before
+            verb = commands.VERBS[verb_name]()
+            message = commands.message(verb_name, verb, request_id=verb_name, actor="tester")
+            await subject.handle.signal(verb_name, message)
 
             async def there(subject: Any = subject, reached: str = reached) -> bool:
                 return bool((await subject.memo())["status"]["deployment_status"] == reached)
 
             await eventually(there)
     for subject in subjects:
-        assert (subject.script.provisioned, subject.script.watches) == (1, 1)
-        seen = [event["deployment_runtime_status"] for event in await subject.events()]
-        assert [status for status in reversed(seen) if status][-3:] == ["Running", "Paused", "Running"]
+        assert subject.script.provisioned == 1
+        codes = {receipt["id"]: receipt["code"] for receipt in (await subject.memo())["receipts"]}
+        assert {codes[verb_name] for verb_name in ("start", "pause", "resume")} == {None}

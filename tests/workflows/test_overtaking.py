@@ -1,6 +1,7 @@
 """A worker is killed and a query reaches the next one before the task does: the workflow goes on."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -166,3 +167,14 @@ def test_what_has_seen_events_ahead_of_their_task_decides_nothing_more() -> None
     workflow.activate(query(run, 8))
     with pytest.raises(overtaking.Overtaken):
         workflow.activate(portion(run, 12, replay=False))
+
+
+def test_a_refusal_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    overtaking.keep_quiet()
+    log = logging.getLogger("temporalio.worker._workflow")
+    for problem in (overtaking.Overtaken(), ValueError("another")):
+        try:
+            raise problem
+        except (overtaking.Overtaken, ValueError):
+            log.exception("failed: %s", problem)
+    assert [record.getMessage() for record in caplog.records] == ["failed: another"]
