@@ -18,18 +18,21 @@ from tests.chaos.proxy import Proxy
 AT_ONCE = 3
 LAG = 0.05
 """Seconds to and from the workers: in each of their tasks a message arrives."""
+PACE = LAG / 5
+"""Seconds between the messages of one sender: some arrive in each task, however fast the machine is."""
 NO_TENANT = "00000000-0000-0000-0000-000000000000"
 
 
 @asynccontextmanager
 async def stormed(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[None]:
-    """Send signals without a pause, some at a time, for as long as the block runs."""
+    """Send signals, several in the time of each task, for as long as the block runs."""
     over = asyncio.Event()
 
     async def storm() -> None:
         while not over.is_set():
             try:
                 await handle.signal("pause")
+                await asyncio.sleep(PACE)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return
