@@ -71,11 +71,14 @@ DEV_SERVER_CONFIG: Mapping[str, str] = {
     "history.timerProcessorMaxPollRPS": "2000",
     "history.timerProcessorMaxTimeShift": '"1ms"',
     "history.MaxBufferedQueryCount": "100",
+    # Where more messages than this arrive during a workflow task, the server throws that task away.
+    "history.maximumBufferedEventsBatch": "10000",
     # Push the cancellation of activities to the worker instead of waiting for a heartbeat.
     "frontend.WorkerCommandsEnabled": "true",
     "system.enableCancelActivityWorkerCommand": "true",
 }
-"""Dynamic configuration of a Temporal server that is ours; nothing depends on it but speed."""
+"""Dynamic configuration of a Temporal server that is ours; nothing depends on it but speed, and how heavy
+a storm of messages may be."""
 
 DEV_SERVER_DATABASE = ("journal_mode=wal", "synchronous=full")
 """How its SQLite writes: once, to a log that is on the disk when a transaction ends; by default each page is

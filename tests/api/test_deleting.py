@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,25 +15,23 @@ from temporalio.testing import WorkflowEnvironment
 from sluicegate import temporal
 from tests.api.conftest import Opened, Pipeline
 from tests.chaos.proxy import Proxy
+from tests.conftest import serving_temporal
 
 AT_ONCE = 3
 LAG = 0.05
 """Seconds to and from the workers: in each of their tasks a message arrives."""
-PACE = LAG / 5
-"""Seconds between the messages of one sender: some arrive in each task, however fast the machine is."""
 NO_TENANT = "00000000-0000-0000-0000-000000000000"
 
 
 @asynccontextmanager
 async def stormed(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[None]:
-    """Send signals, several in the time of each task, for as long as the block runs."""
+    """Send signals without a pause, some at a time, for as long as the block runs."""
     over = asyncio.Event()
 
     async def storm() -> None:
         while not over.is_set():
             try:
                 await handle.signal("pause")
-                await asyncio.sleep(PACE)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return
@@ -47,28 +46,40 @@ async def stormed(handle: WorkflowHandle[Any, Any]) -> AsyncIterator[None]:
             over.set()
 
 
+@pytest.fixture(scope="module")
+async def our_server(private_home: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """A server with our flags: as it comes it throws a task away in which a hundred messages arrive."""
+    async with serving_temporal() as environment:
+        yield environment
+
+
 @pytest.fixture
-async def slow_workers(
-    api_deserted_server: WorkflowEnvironment, api_working_with: Opened
-) -> AsyncIterator[None]:
+async def slow_workers(our_server: WorkflowEnvironment, api_working_with: Opened) -> AsyncIterator[None]:
     """Workers that are far away."""
-    host, _, port = api_deserted_server.client.service_client.config.target_host.partition(":")
+    host, _, port = our_server.client.service_client.config.target_host.partition(":")
     async with Proxy(int(port), LAG) as proxy:
         client = await Client.connect(f"{host}:{proxy.port}", plugins=[temporal.PLUGIN])
         async with api_working_with(client):
             yield
 
 
+@pytest.fixture
+async def http(our_server: WorkflowEnvironment, api_open: Opened) -> AsyncIterator[httpx.AsyncClient]:
+    """The application."""
+    async with api_open(our_server.client) as http:
+        yield http
+
+
 @pytest.mark.timeout(150)
 @pytest.mark.usefixtures("slow_workers")
 @pytest.mark.parametrize("has_run", [True, False])
 async def test_a_delete_comes_to_an_end_among_calls_that_do_not(
-    api_deserted: httpx.AsyncClient,
-    api_deserted_server: WorkflowEnvironment,
+    http: httpx.AsyncClient,
+    our_server: WorkflowEnvironment,
     eventually: Callable[..., Awaitable[Any]],
     has_run: bool,
 ) -> None:
-    subject = Pipeline(api_deserted, eventually)
+    subject = Pipeline(http, eventually)
     old = await subject.create()
     if has_run:
         await subject.running()
@@ -79,10 +90,10 @@ async def test_a_delete_comes_to_an_end_among_calls_that_do_not(
     workflow = temporal.pipeline_workflow_id(NO_TENANT, subject.name)
 
     async def deleted() -> bool:
-        answer = await api_deserted.delete(subject.path, headers={"Idempotency-Key": "d"})
+        answer = await http.delete(subject.path, headers={"Idempotency-Key": "d"})
         assert (answer.status_code, answer.content) == (200, b""), answer.text
         return True
 
-    async with stormed(api_deserted_server.client.get_workflow_handle(workflow)):
+    async with stormed(our_server.client.get_workflow_handle(workflow)):
         await eventually(deleted, 60)
         assert (await subject.create())["id"] != old["id"]
