@@ -1,7 +1,7 @@
 """JSON in bulk: many records of one shape, read by DuckDB instead of record by record.
 
 The first record says what shape the others must have: its keys, in its order, with values that `columns`
-would take as they are. A regular expression holds each record against it, so that DuckDB's reader, which is
+would take as they are. A regular expression holds all of them against it, so that DuckDB's reader, which is
 lenient, is given nothing about which the two could differ. Whatever does not fit is left to the exact way; so
 is a body with anything wrong in it, since only the exact way can tell what.
 
@@ -10,11 +10,13 @@ pyarrow's own reader of JSON is no choice: a line with nothing but `null` ends t
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from duckdb import DuckDBPyConnection
 
 from sluicegate.engine.formats import casting, columns
 from sluicegate.engine.formats.changes import Malformed
@@ -26,6 +28,8 @@ from sluicegate.engine.plan import Column, Table
 
 SMALLEST = 8 << 10
 """Bytes below which the exact way is as fast."""
+SEGMENT = 256 << 10
+"""Bytes of records that are read at a time, by as many threads as DuckDB has."""
 BETWEEN = re.compile(rb"\}[ \t\r\n]*(,?)[ \t\r\n]*\{")
 PLAIN = re.compile(r"[A-Za-z0-9_ -]+")
 """Keys that mean the same in JSON, in a regular expression and in a quoted name."""
@@ -36,6 +40,8 @@ NUMBER = INTEGER + r"(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 EXACT = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?"
 """Numbers that keep their digits as a DOUBLE."""
 MOMENT = r"-?(?:0|[1-9][0-9]{0,13})"
+DAY = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+CLOCK = r"(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}(?:\.[0-9]{1,6})?"
 
 SHAPES = {
     # kind: (what a value looks like, as what DuckDB reads it)
@@ -44,6 +50,8 @@ SHAPES = {
     "decimal": (f"{STRING}|{EXACT}", "VARCHAR"),
     **{kind: (STRING, "VARCHAR") for kind in ("text", "date", "time", "timestamp", "uuid", "interval")},
 }
+USUAL = {"date": (f'"{DAY}"', "DATE"), "timestamp": (f'"{DAY}[ T]{CLOCK}"', "TIMESTAMP")}
+"""What needs no cast of ours: within the years that may be, and without an offset."""
 UNKNOWN = f"{STRING}|{NUMBER}|true|false"
 
 
@@ -63,46 +71,37 @@ def read(body: bytes, table: Table, reading: Json, collector: Collector) -> bool
         return False
     first = _first(body, reading)
     fields = _fields(first, table, reading) if first is not None else None
-    pieces = _pieces(body, reading) if fields else None
-    if fields is None or pieces is None:
-        return False
-    numbers = pa.array(range(len(pieces)), pa.int64())
-    arrays = {"piece": pieces, **dict.fromkeys(casting.MARKS, numbers)}
-    given = {field.place for field in fields}
-    for i, column in enumerate(table.columns):
-        if i not in given:
-            value = pa.scalar(columns.plain(column, column.default), columns.arrow_type(column))
-            arrays[f"r{i}"] = pa.repeat(value, len(pieces))
-    typed = _typed(pa.table(arrays), fields, table, reading, collector)
+    lists = _lists(body, fields, reading) if fields else None
+    typed = _typed(lists, fields, table, reading, collector.cursor) if fields and lists else None
     if typed is not None:
         collector.add_typed(typed)
     return typed is not None
 
 
 def _typed(
-    raw: pa.Table, fields: list[_Field], table: Table, reading: Json, collector: Collector
+    lists: pa.ChunkedArray, fields: list[_Field], table: Table, reading: Json, cursor: DuckDBPyConnection
 ) -> pa.Table | None:
-    units = {table.columns[field.place].name: field.unit for field in fields if field.place is not None}
+    by_column = {table.columns[field.place].name: field for field in fields if field.place is not None}
     required = {i for i, column in enumerate(table.columns) if not column.nullable}
-    with casting.shown(collector.cursor, raw):
+    defaults = {
+        f"r{i}": pa.repeat(
+            pa.scalar(columns.plain(column, column.default), columns.arrow_type(column)), len(lists)
+        )
+        for i, column in enumerate(table.columns)
+        if column.name not in by_column
+    }
+    with casting.shown(cursor, pa.table({"list": lists, **defaults})):
         try:
-            if not _all_fit(collector.cursor, _pattern(fields, reading)):
-                return None
             typed, wrong = casting.judge(
-                collector.cursor,
-                _source(fields, table, reading),
+                cursor,
+                _source(fields, reading, list(defaults)),
                 list(enumerate(table.columns)),
-                lambda column, name: _cast(column, name, units.get(column.name)),
+                lambda column, name: _cast(column, name, by_column.get(column.name)),
                 required,
             )
         except duckdb.Error:
             return None
-    return None if wrong else typed
-
-
-def _all_fit(cursor: duckdb.DuckDBPyConnection, pattern: str) -> bool:
-    sql = f'SELECT bool_and(regexp_full_match(piece, $1)) FROM temp."{casting.RAW}"'
-    return bool(cursor.execute(sql, [pattern]).fetchall()[0][0])
+    return None if wrong else typed.set_column(0, "n", pa.arange(0, len(typed)))
 
 
 def _first(body: bytes, reading: Json) -> dict[str, Any] | None:
@@ -137,21 +136,41 @@ def _field(key: str, place: int, column: Column, value: Any, reading: Json) -> _
         return _Field(key, place, INTEGER, column.type, None)
     if unit is not None and isinstance(value, int):
         return _Field(key, place, MOMENT, "BIGINT", unit)
+    usual, type_ = USUAL.get(column.kind, ("", ""))
+    if type_ == column.type and isinstance(value, str) and re.fullmatch(usual[1:-1], value):
+        return _Field(key, place, usual, type_, None)
     pattern, loaded = SHAPES.get(column.kind, ("", ""))
     return _Field(key, place, pattern, loaded, None)
 
 
-def _pieces(body: bytes, reading: Json) -> pa.Array | None:
-    """Cut a body between its records, which lose their outermost braces."""
+def _lists(body: bytes, fields: list[_Field], reading: Json) -> pa.ChunkedArray | None:
+    """Cut a body into lists of records, all of which have the fields; None where some have not."""
     whole = body.strip(b" \t\r\n")
     if reading.array:
         whole = whole[1:-1].strip(b" \t\r\n") if whole[:1] == b"[" and whole[-1:] == b"]" else b""
-    between = BETWEEN.search(whole)
-    if between is None or whole[:1] != b"{" or whole[-1:] != b"}":
+    found = BETWEEN.search(whole)
+    if found is None or whole[:1] != b"{" or whole[-1:] != b"}":
         return None
-    if bool(between[1]) is not reading.array or (reading.single_line and b"\n" not in between[0]):
+    between = found[0]
+    if bool(found[1]) is not reading.array or not (reading.array or b"\n" in between):
         return None
-    return pc.split_pattern(pa.array([whole[1:-1]], pa.string()), between[0]).values
+    parts = list(_parts(whole[1:-1] + between, between))
+    records = rf"\A(?:{_pattern(fields, reading)}{re.escape(between.decode())})+\z"
+    if not pc.all(pc.match_substring_regex(pa.array(parts, pa.string()), records)).as_py():
+        return None
+    inner = (part.removesuffix(between) for part in parts)
+    if not reading.array:  # a line ends within no value
+        inner = (part.replace(between, b"},{") for part in inner)
+    return pa.chunked_array([pa.array([b"[{" + part + b"}]"], pa.string()) for part in inner])
+
+
+def _parts(whole: bytes, between: bytes) -> Iterator[bytes]:
+    """Cut between records, each of which ends with `between`."""
+    at, last = 0, len(whole) - len(between)
+    while at < len(whole):
+        end = whole.index(between, min(at + SEGMENT, last)) + len(between)
+        yield whole[at:end]
+        at = end
 
 
 def _pattern(fields: list[_Field], reading: Json) -> str:
@@ -160,22 +179,22 @@ def _pattern(fields: list[_Field], reading: Json) -> str:
     return row if reading.update_format == "raw" else rf'{BLANK}"insert"{BLANK}:{BLANK}\{{{row}\}}{BLANK}'
 
 
-def _source(fields: list[_Field], table: Table, reading: Json) -> str:
+def _source(fields: list[_Field], reading: Json, defaults: list[str]) -> str:
     shape: dict[str, Any] = {field.key: field.loaded for field in fields}
-    row = "s"
+    row = "record"
     if reading.update_format == "insert_delete":
-        shape, row = {"insert": shape}, "s.insert"
-    given = {field.place for field in fields}
-    values = [f'{row}."{field.key}" AS r{field.place}' for field in fields if field.place is not None]
-    values += [f"r{i}" for i in range(len(table.columns)) if i not in given]
-    parsed = f"from_json_strict('{{' || piece || '}}', '{json.dumps(shape)}')"
-    marks = ", ".join(casting.MARKS)
-    return f'(SELECT {marks}, {", ".join(values)} FROM (SELECT *, {parsed} AS s FROM temp."{casting.RAW}"))'
+        shape, row = {"insert": shape}, "record.insert"
+    values = [f"0 AS {mark}" for mark in casting.MARKS] + defaults
+    values += [f'{row}."{field.key}" AS r{field.place}' for field in fields if field.place is not None]
+    records = f"unnest(from_json_strict(list, '{json.dumps([shape])}')) AS record"
+    return f'(SELECT {", ".join(values)} FROM (SELECT *, {records} FROM temp."{casting.RAW}"))'
 
 
-def _cast(column: Column, raw: str, unit: int | None) -> str:
-    if unit is not None:
-        return casting.from_json(column, f"CAST(TRY(make_timestamp({raw} * {unit})) AS VARCHAR)")
+def _cast(column: Column, raw: str, field: _Field | None) -> str:
+    if field is not None and field.unit is not None:
+        return casting.from_json(column, f"CAST(TRY(make_timestamp({raw} * {field.unit})) AS VARCHAR)")
     if column.kind == "float":
         return casting.from_json(column, f"CASE WHEN isfinite({raw}) THEN {raw} END")
+    if field is not None and field.loaded == column.type:
+        return raw
     return casting.from_json(column, raw)

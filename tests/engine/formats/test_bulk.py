@@ -200,6 +200,23 @@ def test_what_is_regular_is_read_in_bulk(one: Tables, update_format: str, array:
     assert rows_of(collected) == rows_of(one.read("t", found[0], update_format=update_format)) * 500
 
 
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize("update_format", ["raw", "insert_delete"])
+@pytest.mark.parametrize("segment", [1, 300, 1 << 20])
+def test_lists_that_are_read_at_once_keep_the_order_of_the_body(
+    one: Tables, monkeypatch: pytest.MonkeyPatch, segment: int, update_format: str, array: bool
+) -> None:
+    monkeypatch.setattr(jsonbulk, "SEGMENT", segment)
+    rows = [{"id": i, "text": f"text {i}", "day": f"2024-02-{i % 29 + 1:02}"} for i in range(500)]
+    found = [_json(list(row), row, update_format).decode() for row in rows]
+    body = (f"[{', '.join(found)}]" if array else "\n".join(found)).encode()
+    reading = config.Json(update_format, array=array)
+    collected = _collected(one, lambda table, collector: jsonbulk.read(body, table, reading, collector))
+    assert [first for first, *_ in rows_of(collected)] == list(range(500))
+    singles = [one.read("t", single, update_format=update_format) for single in found]
+    assert rows_of(collected) == rows_of(*singles)
+
+
 @pytest.mark.parametrize("body", ["1,1,1,true\n", "1,1,1,true,1.5,1.5,1.500,1,a\n", '1,"NULL",,TRUE\n'])
 def test_regular_csv_is_read_in_bulk(one: Tables, body: str) -> None:
     padded = body.strip() + "," * (14 - body.count(",")) + "\n"
