@@ -10,7 +10,8 @@ pyarrow's own reader of JSON is no choice: a line with nothing but `null` ends t
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import duckdb
@@ -30,7 +31,7 @@ SMALLEST = 8 << 10
 """Bytes below which the exact way is as fast."""
 SEGMENT = 256 << 10
 """Bytes of records that are read at a time, by as many threads as DuckDB has."""
-BETWEEN = re.compile(rb"\}[ \t\r\n]*(,?)[ \t\r\n]*\{")
+BETWEEN = re.compile(rb"\}([ \t\r\n]*,?[ \t\r\n]*)\{")
 PLAIN = re.compile(r"[A-Za-z0-9_ -]+")
 """Keys that mean the same in JSON, in a regular expression and in a quoted name."""
 BLANK = r"[ \t]*"
@@ -151,26 +152,34 @@ def _lists(body: bytes, fields: list[_Field], reading: Json) -> pa.ChunkedArray 
     found = BETWEEN.search(whole)
     if found is None or whole[:1] != b"{" or whole[-1:] != b"}":
         return None
-    between = found[0]
-    if bool(found[1]) is not reading.array or not (reading.array or b"\n" in between):
+    between = found[1]
+    if (b"," in between) is not reading.array or not (reading.array or b"\n" in between):
         return None
-    parts = list(_parts(whole[1:-1] + between, between))
-    records = rf"\A(?:{_pattern(fields, reading)}{re.escape(between.decode())})+\z"
-    if not pc.all(pc.match_substring_regex(pa.array(parts, pa.string()), records)).as_py():
+    parts = list(_parts(whole, between))
+    lists = _bracketed(parts)
+    regular = rf"\A\[(?:\{{{_pattern(fields, reading)}\}}(?:{re.escape(between.decode())}|\]))+\z"
+    if not pc.all(pc.match_substring_regex(lists, regular)).as_py():
         return None
-    inner = (part.removesuffix(between) for part in parts)
     if not reading.array:  # a line ends within no value
-        inner = (part.replace(between, b"},{") for part in inner)
-    return pa.chunked_array([pa.array([b"[{" + part + b"}]"], pa.string()) for part in inner])
+        lists = _bracketed([bytes(part).replace(between, b",") for part in parts])
+    return pa.chunked_array([lists[i : i + 1] for i in range(len(lists))])
 
 
-def _parts(whole: bytes, between: bytes) -> Iterator[bytes]:
-    """Cut between records, each of which ends with `between`."""
-    at, last = 0, len(whole) - len(between)
-    while at < len(whole):
-        end = whole.index(between, min(at + SEGMENT, last)) + len(between)
-        yield whole[at:end]
-        at = end
+def _parts(whole: bytes, between: bytes) -> Iterator[memoryview]:
+    """Cut between records."""
+    view, at = memoryview(whole), 0
+    while (end := whole.find(b"}" + between + b"{", at + SEGMENT)) >= 0:
+        yield view[at : end + 1]
+        at = end + 1 + len(between)
+    yield view[at:]
+
+
+def _bracketed(parts: Sequence[bytes | memoryview]) -> pa.StringArray:
+    """Make a list of each part, all in one buffer."""
+    whole = b"".join(piece for part in parts for piece in (b"[", part, b"]"))
+    ends = accumulate((len(part) + 2 for part in parts), initial=0)
+    offsets = pa.array(ends, pa.int32())
+    return pa.StringArray.from_buffers(len(parts), offsets.buffers()[1], pa.py_buffer(whole))
 
 
 def _pattern(fields: list[_Field], reading: Json) -> str:
