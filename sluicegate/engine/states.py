@@ -27,7 +27,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 def keep_program(connection: duckdb.DuckDBPyConnection, program: Stored) -> None:
     """Store which program the relations are of, within the transaction that has made them so."""
-    if program_of(connection) != program:
+    if _program(connection) != program:
         connection.execute(f'DELETE FROM "{PROGRAM}"')
         row = [program.program_version, program.digest, json.dumps(program.plan)]
         connection.execute(f'INSERT INTO "{PROGRAM}" VALUES (?, ?, ?)', row)
@@ -38,6 +38,10 @@ def program_of(connection: duckdb.DuckDBPyConnection) -> Stored | None:
     known = "SELECT 1 FROM duckdb_tables() WHERE table_name = ? AND NOT temporary"
     if not connection.execute(known, [PROGRAM]).fetchall():
         return None
+    return _program(connection)
+
+
+def _program(connection: duckdb.DuckDBPyConnection) -> Stored | None:
     for version, digest, plan in connection.execute(
         f'SELECT version, digest, plan FROM "{PROGRAM}"'
     ).fetchall():

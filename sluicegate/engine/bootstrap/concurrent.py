@@ -27,7 +27,7 @@ from sluicegate.engine.plan import NOW_DDL, Branch, Plan, View
 from sluicegate.engine.situation import NO_BACKFILL, Situation
 from sluicegate.engine.steps import Steps
 from sluicegate.engine.stored import Stored
-from sluicegate.engine.views.stores import UNFINISHED
+from sluicegate.engine.views import stores
 from sluicegate.engine.views.upkeep import Upkeep, maintained
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Backfill:
         self._cursor.execute('SELECT 1 FROM "~steps"').fetchall()  # the snapshot is that of the first look
 
     def _compute(self) -> None:
+        stores.forget(self._cursor)
         for view in self._needed:
             maintenance = view.maintenance
             if maintenance is None or not maintenance.store:
@@ -200,7 +201,7 @@ class Backfill:
 
 def unfinished(view: View) -> str:
     """Return where the rows of a view are computed that has not taken its place yet."""
-    return f"{UNFINISHED}{view.physical}"
+    return f"{stores.UNFINISHED}{view.physical}"
 
 
 def _physical(comparison: Comparison, kind: str, *how: str) -> set[str]:

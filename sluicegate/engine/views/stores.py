@@ -13,6 +13,8 @@ PREFIX = "~s "
 
 UNFINISHED = "~n "
 """What the name of each store begins with that is not complete yet."""
+NOTED = '"~stores"'
+"""One row: the names of all stores, unless something may have been left beside them."""
 
 
 def apply(connection: duckdb.DuckDBPyConnection, store: str, columns: Sequence[str], change: str) -> None:
@@ -35,8 +37,24 @@ def apply(connection: duckdb.DuckDBPyConnection, store: str, columns: Sequence[s
 
 
 def drop_others(connection: duckdb.DuckDBPyConnection, kept: AbstractSet[str]) -> None:
-    """Drop the stores of other releases, of views no longer maintained, and what was not completed."""
-    found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
-    for (name,) in found:
+    """Drop the stores of other releases, of views no longer maintained, and what was not completed.
+
+    What is left is noted: to list the tables of a database that was just opened takes DuckDB longer than all
+    else that a start asks of it.
+    """
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {NOTED} (stores VARCHAR[])")
+    noted = connection.execute(f"SELECT stores FROM {NOTED}").fetchall()
+    if noted == [(sorted(kept),)]:
+        return
+    for (name,) in connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE NOT temporary"
+    ).fetchall():
         if name.startswith((PREFIX, UNFINISHED)) and name not in kept:
             connection.execute(f"DROP TABLE {quote(name)}")
+    forget(connection)
+    connection.execute(f"INSERT INTO {NOTED} VALUES (?)", [sorted(kept)])
+
+
+def forget(connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget which stores there are, within the transaction that makes others."""
+    connection.execute(f"DELETE FROM {NOTED}")
