@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
@@ -21,6 +21,8 @@ CALLERS = 32
 PIPELINES = 200
 SECONDS = 6.0
 ROUNDS = 3
+_PARTS = ("temporal", "worker", "api")
+_PARTLY = "an admission of a crowd, of it: processor time of"
 
 
 def measure(plane: Plane) -> list[Figure]:
@@ -57,24 +59,25 @@ def measure_crowd(plane: Plane) -> list[Figure]:
         each(lambda name: command(api, name, "start"), names)
         settled(api, "deployment_status", "Running", set(names))
         with asyncio.Runner() as runner:
-            many, one, bare, refused = runner.run(_crowd(plane, names))
+            crowd = runner.run(_crowd(plane, names))
         each(lambda name: command(api, name, "stop?force=true"), names)
         settled(api, "deployment_status", "Stopped", set(names))
-    note = f"{refused} calls failed"
+    note = f"{crowd.refused} calls failed"
     return [
         Figure(
             f"admissions a second, {CALLERS} callers, {PIPELINES} pipelines",
-            many.per_second,
+            crowd.many.per_second,
             "bare signals",
-            bare.per_second,
+            crowd.bare.per_second,
             [Share(0.25)],
             unit="/s",
             note=note,
         ),
+        *(Figure(f"{_PARTLY} {part}", took) for part, took in crowd.spent.items()),
         Figure(
             f"admission, {CALLERS} callers, one pipeline",
-            one.took_ms,
-            aims=[AtMost(300, 99), _NoneFailed(refused)],
+            crowd.one.took_ms,
+            aims=[AtMost(300, 99), _NoneFailed(crowd.refused)],
             note=note,
         ),
     ]
@@ -89,8 +92,18 @@ class _NoneFailed:
         return AtMost(0, 100).judge(Figure("failed", [float(self._failed)], unit="failed"))
 
 
-async def _crowd(plane: Plane, names: list[str]) -> tuple[load.Load, load.Load, load.Load, int]:
+class _Crowd(NamedTuple):
+    many: load.Load
+    one: load.Load
+    bare: load.Load
+    spent: dict[str, list[float]]
+    """Processor milliseconds of each part for one admission of many, by round."""
+    refused: int
+
+
+async def _crowd(plane: Plane, names: list[str]) -> _Crowd:
     refused = 0
+    spent: dict[str, list[float]] = {part: [] for part in _PARTS}
     limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
     async with httpx.AsyncClient(base_url=plane.url, timeout=60, limits=limits) as http:
 
@@ -101,11 +114,15 @@ async def _crowd(plane: Plane, names: list[str]) -> tuple[load.Load, load.Load, 
         floor = await _Floor.at(plane, PIPELINES)
         many, bare = load.Load([], []), load.Load([], [])
         for _ in range(ROUNDS):
-            _add(many, await load.run(lambda turn: start(names[turn % PIPELINES]), CALLERS, SECONDS))
+            before = {part: plane.spent(part) for part in _PARTS}
+            came = await load.run(lambda turn: start(names[turn % PIPELINES]), CALLERS, SECONDS)
+            for part, seconds in before.items():
+                spent[part].append((plane.spent(part) - seconds) * 1e3 / len(came.took_ms))
+            _add(many, came)
             _add(bare, await load.run(floor.signal, CALLERS, SECONDS))
         await floor.end()
         one = await load.run(lambda turn: start(names[0]), CALLERS, SECONDS)
-    return many, one, bare, refused
+    return _Crowd(many, one, bare, spent, refused)
 
 
 def _add(whole: load.Load, part: load.Load) -> None:

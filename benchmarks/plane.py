@@ -75,6 +75,10 @@ class Plane:
         """The process of `temporal`, `worker` or `api`."""
         return psutil.Process(self.described["children"][name])
 
+    def spent(self, name: str) -> float:
+        """The processor time that a part has taken so far, in seconds."""
+        return sum(self.part(name).cpu_times()[:2])
+
     def run(self) -> None:
         """Start it, for the first time or again, and wait until it is ready."""
         ports = {f"SLUICEGATE_{part}_PORT": "0" for part in ("API", "TEMPORAL", "TEMPORAL_UI")}

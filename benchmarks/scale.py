@@ -134,7 +134,6 @@ def _memory(plane: Plane) -> float:
 
 def _load(plane: Plane, seconds: float = 20.0) -> float:
     """The share of one core that worker and API take, on average over a while."""
-    parts = [plane.part(part) for part in ("worker", "api")]
-    before = sum(sum(part.cpu_times()[:2]) for part in parts)
+    before = plane.spent("worker") + plane.spent("api")
     time.sleep(seconds)
-    return (sum(sum(part.cpu_times()[:2]) for part in parts) - before) / seconds
+    return (plane.spent("worker") + plane.spent("api") - before) / seconds
