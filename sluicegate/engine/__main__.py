@@ -28,7 +28,7 @@ def main() -> int:
         return sandbox.compile_from_stdin(arguments.cpu_seconds, arguments.memory_mb)
     from sluicegate.engine import server
 
-    return server.run(
+    server.run(
         server.Options(
             arguments.config_file,
             arguments.bind_address,

@@ -25,6 +25,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
     finally:
         for task in (working, leaving):
             task.cancel()
+        await asyncio.wait({working, leaving})  # what the work holds is free only then
 
 
 async def _disconnected(request: Request) -> None:

@@ -4,6 +4,7 @@ Writes go through one connection, one at a time; each query has a cursor of its 
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,11 @@ class Database:
         return self._connection.cursor()
 
     def close(self) -> None:
-        """Write everything to the database file and close it."""
+        """Write everything to the database file and close it; a query that does not heed its end, which can
+        change nothing, keeps it open until then, and what is committed in the log."""
         self.writer.is_open = False
-        self._connection.close()
+        with suppress(duckdb.ResourceInUseException):
+            self._connection.close()
 
     def fold_and_close(self) -> None:
         """Fold the write-ahead log into the file, so that the file alone is the database."""

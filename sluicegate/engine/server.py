@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
+import os
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID
 
 from sluicegate.engine import limits, redaction
@@ -37,8 +40,8 @@ class Options:
     checkpoint: str | None = None
 
 
-def run(options: Options) -> int:
-    """Run one deployment until SIGTERM; returns the exit status."""
+def run(options: Options) -> NoReturn:
+    """Run one deployment until SIGTERM, and end the process."""
     redaction.install()
     deployment = Deployment(
         EngineConfig.read(Path(options.config_file)),
@@ -53,8 +56,15 @@ def run(options: Options) -> int:
     limits.confine(deployment.config.runtime_config)
     gc.set_threshold(*GARBAGE)
     listener = _listen(options.bind_address)
-    asyncio.run(_serve(deployment, listener))
-    return 0
+    asyncio.run(_serve(deployment, listener))  # does not come back
+
+
+def _leave() -> NoReturn:
+    """End the process without taking the interpreter down: a query that nobody waits for any more may still
+    be in DuckDB, and would abort the process where it comes back to what is no longer there."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 def _listen(address: str) -> socket.socket:
@@ -71,7 +81,7 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-async def _serve(deployment: Deployment, listener: socket.socket) -> None:
+async def _serve(deployment: Deployment, listener: socket.socket) -> NoReturn:
     host, port = listener.getsockname()[:2]
     pipeline = Pipeline(deployment, lambda word: _announce(pipeline, word, f"{host}:{port}"))
     pipeline_up = asyncio.create_task(pipeline.start())
@@ -108,6 +118,7 @@ async def _serve(deployment: Deployment, listener: socket.socket) -> None:
     await pipeline_up
     await asyncio.gather(*closing)
     pipeline.announce("ended")
+    _leave()
 
 
 def _announce(pipeline: Pipeline, word: str, address: str) -> None:

@@ -51,8 +51,6 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(DRAIN):
                 while self.server_state.connections:
                     await asyncio.sleep(LOOK_EVERY)
-        for task in self.server_state.tasks:
-            task.cancel()
 
 
 class WebSocket(asyncio.Protocol):
