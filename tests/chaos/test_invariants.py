@@ -283,6 +283,13 @@ def test_an_unavailable_pipeline_with_a_reason_is_fine(tmp_path: Path) -> None:
     assert shown.check(recorded.written(tmp_path)).violations == ()
 
 
+def test_a_pipeline_that_was_created_by_a_front_end_whose_clock_is_ahead_is_fine(tmp_path: Path) -> None:
+    recorded = Recorded()
+    created = look("Stopped", since=15, at=9.5)
+    recorded.lines["looks"].append(created | {"created_at": created["deployment_status_since"]})
+    assert shown.check(recorded.written(tmp_path)).violations == ()
+
+
 def test_a_stop_beside_a_start_says_nothing(tmp_path: Path) -> None:
     recorded = Recorded()
     recorded.lines["history"].append(command("start", 19, 22))

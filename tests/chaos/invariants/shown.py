@@ -50,7 +50,8 @@ def _untrue(run: Run, look: dict[str, Any], lives: list[Life]) -> Iterator[str]:
         yield f"{shown}, which is before"
     if status == "Unavailable" and not (look["deployment_runtime_status_details"] or {}).get("reason"):
         yield f"{shown} without a reason"
-    if status == "Stopped" and any(life.seen < since < life.gone - SLACK for life in lives):
+    lived = any(life.seen < since < life.gone - SLACK for life in lives)
+    if status == "Stopped" and lived and not untouched:
         yield f"{shown}, while a process lived"
     if status in STEADY:
         for end in (since + SLACK, look["ended"]):
