@@ -7,8 +7,9 @@ events; the history has all of them side by side, no replay decides in the same 
 wedged for good.
 
 Nothing marks such a portion; but it is the first that a workflow sees after its replay, and the query follows
-at once. There the query is refused, which has the workflow taken up anew by who needs it next. After a first
-task that was none of this it is refused in vain, once for each time that a workflow is taken up.
+at once, or after what the portion itself brought about, such as the end of an activity that it called off.
+There the query is refused, which has the workflow taken up anew by who needs it next. After a first task that
+was none of this it is refused in vain, once for each time that a workflow is taken up.
 """
 
 import logging
@@ -69,10 +70,10 @@ def instance(given: WorkflowInstance) -> WorkflowInstance:
     will ever handle. A workflow that has seen events ahead of their task decides nothing more.
     """
     activate = given.activate
-    seen = _Seen.NOTHING
+    seen, length = _Seen.NOTHING, 0
 
     def guarded(task: WorkflowActivation) -> WorkflowActivationCompletion:
-        nonlocal seen
+        nonlocal seen, length
         if any(job.query_workflow.query_id == ON_ITS_OWN for job in task.jobs):
             if seen is _Seen.ONE_PORTION:
                 if _first_time(task.run_id, task.history_length):
@@ -81,7 +82,8 @@ def instance(given: WorkflowInstance) -> WorkflowInstance:
         elif any(job.WhichOneof("variant") not in PASSIVE for job in task.jobs):
             if seen is _Seen.AHEAD:
                 raise Overtaken
-            seen = _after(seen, replay=task.is_replaying)
+            if task.history_length != length:  # else it follows from the portion before
+                seen, length = _after(seen, replay=task.is_replaying), task.history_length
         return activate(task)
 
     given.activate = guarded  # type: ignore[method-assign, assignment]

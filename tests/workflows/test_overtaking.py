@@ -18,6 +18,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from sluicegate import overtaking, temporal
+from sluicegate.lifecycle.effects import Readopt
 from worker import WORKFLOWS
 
 SOURCE = Path(__file__).parents[2]
@@ -57,12 +58,33 @@ async def at_rest(subject: Any) -> bool:
     return not pending and (await subject.memo())["status"]["program_status"] == "Success"
 
 
-async def overtaken(subject: Any) -> "asyncio.Task[Any]":
+async def watched(subject: Any) -> bool:
+    """Whether a pipeline runs and only its watch is under way."""
+    described = (await subject.handle.describe()).raw_description
+    busy = described.HasField("pending_workflow_task") or len(described.pending_activities) != 1
+    return not busy and subject.script.watches == 1
+
+
+async def overtaken(subject: Any, signal: str, *arguments: Any) -> "asyncio.Task[Any]":
     """Ask, then tell, with nobody there; give the question."""
     asked = asyncio.create_task(subject.handle.query("status", result_type=dict))
     await subject.handle.describe()  # by then the question is on its way to who was killed
-    await subject.handle.signal("dismiss_error", {"request_id": "early"})
+    await subject.handle.signal(signal, args=arguments)
     return asked
+
+
+async def answered(asked: "list[asyncio.Task[Any]]") -> None:
+    """Wait for all answers. One that was held back for a task of the killed worker may be given up by the
+    server."""
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
+        assert isinstance(answer, RPCError | dict), answer
+
+
+async def replay(subjects: list[Any]) -> None:
+    """Read every history again."""
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[temporal.PLUGIN])
+    for subject in subjects:
+        await replayer.replay_workflow(await subject.handle.fetch_history())
 
 
 @pytest.fixture
@@ -88,18 +110,37 @@ async def test_queries_that_overtake_a_task(
         subjects = [await create(f"p{number}", task_queue=queue) for number in range(ROUNDS)]
         for subject in subjects:
             await eventually(partial(at_rest, subject))
-    asked = [await overtaken(subject) for subject in subjects]
+    asked = [await overtaken(subject, "dismiss_error", {"request_id": "early"}) for subject in subjects]
     async with Worker(temporal_server.client, task_queue=queue, workflows=WORKFLOWS):
-        for answer in await asyncio.gather(*asked, return_exceptions=True):
-            # One that was held back for a task of the killed worker may be given up by the server.
-            assert isinstance(answer, RPCError | dict), answer
+        await answered(asked)
         for subject in subjects:
             await subject.handle.signal("dismiss_error", {"request_id": "late"})
             assert len((await subject.ask("early", "late"))["receipts"]) == 2
     assert refused
-    replayer = Replayer(workflows=WORKFLOWS, plugins=[temporal.PLUGIN])
-    for subject in subjects:
-        await replayer.replay_workflow(await subject.handle.fetch_history())
+    await replay(subjects)
+
+
+@pytest.mark.timeout(180)
+async def test_queries_that_overtake_a_host_that_has_come_back(
+    create: Any, temporal_server: WorkflowEnvironment, eventually: Any, refused: list[Any], fake_host: Any
+) -> None:
+    """The watch is called off then, which the SDK tells the workflow in a portion of its own."""
+    queue = f"adopted-{uuid4()}"
+    async with doomed(temporal_server.client, queue):
+        subjects = [await create(f"p{number}", task_queue=queue) for number in range(ROUNDS)]
+        for subject in subjects:
+            assert (await subject.tell("start"))["code"] is None
+            await eventually(partial(watched, subject))
+            # So long a history that the next task begins a new one, which a portion ahead of it does not.
+            await subject.tell("dismiss_error")
+    back = Readopt(host=fake_host.host, generation=1)
+    asked = [await overtaken(subject, "readopt", back) for subject in subjects]
+    async with Worker(temporal_server.client, task_queue=queue, workflows=WORKFLOWS):
+        await answered(asked)
+        for subject in subjects:
+            assert (await subject.tell("dismiss_error"))["code"] is None
+    assert refused
+    await replay(subjects)
 
 
 async def test_what_was_terminated_with_events_that_no_task_will_handle_is_still_asked(
@@ -134,6 +175,12 @@ def portion(run_id: str, length: int, *, replay: bool) -> WorkflowActivation:
     return task
 
 
+def cancelled(run_id: str, length: int) -> WorkflowActivation:
+    task = WorkflowActivation(run_id=run_id, history_length=length)
+    task.jobs.add().resolve_activity.result.cancelled.SetInParent()
+    return task
+
+
 def query(run_id: str, length: int, query_id: str = overtaking.ON_ITS_OWN) -> WorkflowActivation:
     task = WorkflowActivation(run_id=run_id, history_length=length, is_replaying=True)
     task.jobs.add().query_workflow.query_id = query_id
@@ -153,6 +200,15 @@ def test_only_the_first_portion_after_a_replay_is_suspected() -> None:
     ):
         workflow.activate(task)
     assert len(fake.reached) == 6
+
+
+def test_what_follows_from_the_portion_itself_does_not_clear_it() -> None:
+    fake, run = Fake(), str(uuid4())
+    workflow: Any = overtaking.instance(fake)  # type: ignore[arg-type]
+    for task in (portion(run, 4, replay=True), portion(run, 8, replay=False), cancelled(run, 8)):
+        workflow.activate(task)
+    with pytest.raises(overtaking.Overtaken):
+        workflow.activate(query(run, 8))
 
 
 def test_what_has_seen_events_ahead_of_their_task_decides_nothing_more() -> None:
