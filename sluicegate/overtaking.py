@@ -6,19 +6,17 @@ shows them to the workflow as if it were there, and keeps what is decided for th
 events; the history has all of them side by side, no replay decides in the same portions, and the workflow is
 wedged for good.
 
-Nothing marks such a portion; but it is the first that a workflow sees after its replay, and the query follows
-at once, or after what the portion itself brought about, such as the end of an activity that it called off.
-There the query is refused, which has the workflow taken up anew by who needs it next. After a first task that
-was none of this it is refused in vain, once for each time that a workflow is taken up.
+Such a portion has events but no task that began, so neither the time of the workflow nor the size of its
+history, both of which the server notes when a task begins, are others than before. The query that follows is
+refused, which has the workflow taken up anew by who needs it next.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from typing import Any, TypeVar
 
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Interceptor, OutboundInterceptor, QueryWorkflowInput, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -42,20 +40,12 @@ class Overtaken(Exception):
         super().__init__(OVERTAKEN)
 
 
-class _Seen(Enum):
-    NOTHING = "nothing"
-    REPLAY = "its replay"
-    ONE_PORTION = "one portion of events after its replay"
-    TASKS = "tasks"
-    AHEAD = "events ahead of their task"
-
-
 _refused: OrderedDict[tuple[str, int], None] = OrderedDict()
 """Runs whose query was refused, with the length of their history."""
 
 
 def keep_quiet() -> None:
-    """Have the SDK log no refusal as an error: who commands a pipeline that is not in memory meets one."""
+    """Have the SDK log no refusal as an error: who was refused asks again."""
     logging.getLogger("temporalio.worker._workflow").addFilter(_of_others)
 
 
@@ -64,36 +54,33 @@ def _of_others(record: logging.LogRecord) -> bool:
 
 
 def instance(given: WorkflowInstance) -> WorkflowInstance:
-    """Have a workflow refuse a query that may have come ahead of a task.
+    """Have a workflow refuse a query that has come ahead of a task.
 
     With the same history it is answered the second time: what was terminated may have events that no task
     will ever handle. A workflow that has seen events ahead of their task decides nothing more.
     """
     activate = given.activate
-    seen, length = _Seen.NOTHING, 0
+    begun: tuple[int, int] | None = None
+    length, ahead = 0, False
 
     def guarded(task: WorkflowActivation) -> WorkflowActivationCompletion:
-        nonlocal seen, length
+        nonlocal begun, length, ahead
         if any(job.query_workflow.query_id == ON_ITS_OWN for job in task.jobs):
-            if seen is _Seen.ONE_PORTION:
-                if _first_time(task.run_id, task.history_length):
-                    raise Overtaken
-                seen = _Seen.AHEAD
-        elif any(job.WhichOneof("variant") not in PASSIVE for job in task.jobs):
-            if seen is _Seen.AHEAD:
+            if ahead and _first_time(task.run_id, length):
                 raise Overtaken
-            if task.history_length != length:  # else it follows from the portion before
-                seen, length = _after(seen, replay=task.is_replaying), task.history_length
+        elif task.history_length > length and any(_tells(job) for job in task.jobs):
+            if ahead:
+                raise Overtaken
+            before, begun = begun, (task.timestamp.ToNanoseconds(), task.history_size_bytes)
+            length, ahead = task.history_length, begun == before
         return activate(task)
 
     given.activate = guarded  # type: ignore[method-assign, assignment]
     return given
 
 
-def _after(seen: _Seen, *, replay: bool) -> _Seen:
-    if replay:
-        return _Seen.REPLAY
-    return _Seen.ONE_PORTION if seen is _Seen.REPLAY else _Seen.TASKS
+def _tells(job: WorkflowActivationJob) -> bool:
+    return job.WhichOneof("variant") not in PASSIVE
 
 
 def _first_time(run_id: str, length: int) -> bool:

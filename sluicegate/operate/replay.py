@@ -100,7 +100,10 @@ async def _admitted(
             histories.write(history, asked.export)
         if cause := await beginnings.problem(history, converter):
             report.note(history.workflow_id, history.run_id, cause)
-        yield history
+        if len(history.events) > 1:
+            yield history
+        else:  # a run that has just begun: nothing is decided yet, and the SDK never comes back from it
+            report.replayed += 1
 
 
 async def carry_out(asked: Asked, screen: Console) -> int:

@@ -112,6 +112,15 @@ async def test_each_kind_of_misfit_is_found_among_others(
     assert "3 replayed, 3 failed." in ended.said
 
 
+async def test_a_history_that_has_just_begun_holds_nobody_up(
+    temporal_server: WorkflowEnvironment, exported: Path
+) -> None:
+    good = recorded("started-and-stopped")
+    write(exported, a_begun={"events": good["events"][:1]}, b_good=good)
+    ended = await operator(temporal_server.client, exported.parent, "replay", exported)
+    assert (ended.status, ended.said.strip()) == (0, "2 replayed, 0 failed.")
+
+
 async def test_exports_of_the_temporal_command_and_ui_are_read(running: Any, exported: Path) -> None:
     address = running.client.service_client.config.target_host
     shown = await asyncio.create_subprocess_exec(

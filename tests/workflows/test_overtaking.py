@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -169,60 +170,95 @@ class Fake:
         self.reached.append(task)
 
 
-def portion(run_id: str, length: int, *, replay: bool) -> WorkflowActivation:
-    task = WorkflowActivation(run_id=run_id, history_length=length, is_replaying=replay)
-    task.jobs.add().signal_workflow.SetInParent()
-    return task
+class Told:
+    """What the SDK tells one workflow, each time with all that it knows by then."""
+
+    def __init__(self) -> None:
+        """Nothing has begun."""
+        self.run = str(uuid4())
+        self._length = self._size = 0
+        self._began = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def task(self, *, clock_stands: bool = False) -> WorkflowActivation:
+        """A task that has begun, with a signal."""
+        self._size += 1000
+        self._began += timedelta(0 if clock_stands else 1)
+        return self.ahead()
+
+    def ahead(self) -> WorkflowActivation:
+        """A signal whose task has not begun."""
+        self._length += 4
+        return self._now("signal_workflow")
+
+    def cancelled(self) -> WorkflowActivation:
+        """What was called off in the portion before."""
+        return self._now("resolve_activity")
+
+    def query(self, query_id: str = overtaking.ON_ITS_OWN) -> WorkflowActivation:
+        """A query."""
+        asked = self._now("query_workflow")
+        asked.jobs[0].query_workflow.query_id = query_id
+        return asked
+
+    def _now(self, kind: str) -> WorkflowActivation:
+        now = WorkflowActivation(run_id=self.run, history_length=self._length, history_size_bytes=self._size)
+        now.timestamp.FromDatetime(self._began)
+        getattr(now.jobs.add(), kind).SetInParent()
+        return now
 
 
-def cancelled(run_id: str, length: int) -> WorkflowActivation:
-    task = WorkflowActivation(run_id=run_id, history_length=length)
-    task.jobs.add().resolve_activity.result.cancelled.SetInParent()
-    return task
+@pytest.fixture
+def told() -> Told:
+    """What a workflow is told."""
+    return Told()
 
 
-def query(run_id: str, length: int, query_id: str = overtaking.ON_ITS_OWN) -> WorkflowActivation:
-    task = WorkflowActivation(run_id=run_id, history_length=length, is_replaying=True)
-    task.jobs.add().query_workflow.query_id = query_id
-    return task
-
-
-def test_only_the_first_portion_after_a_replay_is_suspected() -> None:
-    fake, run = Fake(), str(uuid4())
+def guarded(fake: Fake, *given: WorkflowActivation) -> Any:
+    """A workflow that has been told something."""
     workflow: Any = overtaking.instance(fake)  # type: ignore[arg-type]
-    for task in (
-        portion(run, 4, replay=True),
-        query(run, 4),
-        portion(run, 9, replay=False),
-        query(run, 9, "with the task"),
-        portion(run, 14, replay=False),
-        query(run, 14),
-    ):
+    for task in given:
         workflow.activate(task)
-    assert len(fake.reached) == 6
+    return workflow
 
 
-def test_what_follows_from_the_portion_itself_does_not_clear_it() -> None:
-    fake, run = Fake(), str(uuid4())
-    workflow: Any = overtaking.instance(fake)  # type: ignore[arg-type]
-    for task in (portion(run, 4, replay=True), portion(run, 8, replay=False), cancelled(run, 8)):
-        workflow.activate(task)
+def test_queries_after_tasks_are_answered(told: Told) -> None:
+    fake = Fake()
+    guarded(
+        fake,
+        told.task(),
+        told.query(),
+        told.task(clock_stands=True),
+        told.query(),
+        told.task(),
+        told.cancelled(),
+        told.query("with the task"),
+        told.query(),
+    )
+    assert len(fake.reached) == 8
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_query_ahead_of_a_task_is_refused_wherever_the_workflow_comes_from(
+    told: Told, asked_before: bool
+) -> None:
+    workflow = guarded(Fake(), told.task(), told.task(), *([told.query()] * asked_before), told.ahead())
     with pytest.raises(overtaking.Overtaken):
-        workflow.activate(query(run, 8))
+        workflow.activate(told.query())
 
 
-def test_what_has_seen_events_ahead_of_their_task_decides_nothing_more() -> None:
-    fake, run = Fake(), str(uuid4())
-    for answered in (False, True):
-        workflow: Any = overtaking.instance(fake)  # type: ignore[arg-type]
-        workflow.activate(portion(run, 4, replay=True))
-        workflow.activate(portion(run, 8, replay=False))
-        if not answered:
-            with pytest.raises(overtaking.Overtaken):
-                workflow.activate(query(run, 8))
-    workflow.activate(query(run, 8))
+def test_what_follows_from_the_portion_itself_does_not_clear_it(told: Told) -> None:
+    workflow = guarded(Fake(), told.task(), told.ahead(), told.cancelled())
     with pytest.raises(overtaking.Overtaken):
-        workflow.activate(portion(run, 12, replay=False))
+        workflow.activate(told.query())
+
+
+def test_what_has_seen_events_ahead_of_their_task_decides_nothing_more(told: Told) -> None:
+    portions = told.task(), told.ahead(), told.cancelled()
+    with pytest.raises(overtaking.Overtaken):
+        guarded(Fake(), *portions).activate(told.query())
+    workflow = guarded(Fake(), *portions, told.query())
+    with pytest.raises(overtaking.Overtaken):
+        workflow.activate(told.task())
 
 
 def test_a_refusal_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
