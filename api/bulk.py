@@ -17,7 +17,7 @@ from api.answers import fresh
 from api.backend import Backend, Behind
 from api.errors import documented
 from api.parse import Called, Caller, JsonRoute, Tenant
-from api.rpc import AlreadyThere, BufferFull, NoSuchWorkflow, Unanswered
+from api.rpc import AlreadyThere, BufferFull, NoSuchWorkflow, Run, Unanswered
 from api.shapes import Timestamp
 from api.verbs import check_flags
 from sluicegate import errors, temporal
@@ -196,7 +196,7 @@ async def _progress(backend: Backend, workflow: str, page: Page) -> dict[str, An
     while (left := deadline - clock()) > 0:
         try:
             answer: dict[str, Any] = await backend.rpc.query(
-                workflow, "progress", page, within=left, closed=True
+                workflow, "progress", page, within=left, run=Run.ANY
             )
         except BufferFull:
             await asyncio.sleep(random.uniform(0.01, 0.05))

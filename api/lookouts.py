@@ -13,7 +13,7 @@ from typing import Any
 
 from api.projection import Projection
 from api.reading import Reader, workflow_id
-from api.rpc import BufferFull, NoSuchWorkflow, Temporal, Unanswered
+from api.rpc import BufferFull, NoSuchWorkflow, Run, Temporal, Unanswered
 from api.tail import Tail
 from sluicegate import errors
 from sluicegate.errors import Refusal
@@ -114,7 +114,7 @@ class Lookout:
         """Read what the pipeline did last, where somebody follows it, and tell that it is gone."""
         if self._wanted:
             try:
-                events = await self._ask(LAST_WORDS_WITHIN, closed=True)
+                events = await self._ask(LAST_WORDS_WITHIN, Run.ENDED)
             except (NoSuchWorkflow, BufferFull, Unanswered):
                 events = []
             # Those of another pipeline, which has the name now, do not follow; nor does silence.
@@ -124,10 +124,10 @@ class Lookout:
         self.gone = True
         self.tell()
 
-    async def _ask(self, within: float, *, closed: bool = False) -> list[dict[str, Any]]:
+    async def _ask(self, within: float, run: Run = Run.OPEN) -> list[dict[str, Any]]:
         """Ask for the transitions since the newest known, newest first. Raises as `Temporal.query`."""
         since = Since(after=self.tail.newest, brief=True)
-        answer = await self._rpc.query(self._workflow, "events", since, within=within, closed=closed)
+        answer = await self._rpc.query(self._workflow, "events", since, within=within, run=run)
         return list(Packed.model_validate(answer).json_value)
 
     def tell(self) -> None:

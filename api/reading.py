@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from api.projection import Projection
-from api.rpc import READ_WITHIN, AlreadyThere, BufferFull, Late, NoSuchWorkflow, Temporal, Unanswered
+from api.rpc import READ_WITHIN, AlreadyThere, BufferFull, Late, NoSuchWorkflow, Run, Temporal, Unanswered
 from api.single_flight import SingleFlight
 from sluicegate import errors, temporal
 from sluicegate.errors import Refusal
@@ -57,7 +57,9 @@ class Reader:
         self._events = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "events"))
         self._kept = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "kept"))
         self._dataflows = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "dataflow"))
-        self._heritages = SingleFlight[None, dict[str, Any]](partial(self._ask_bulk, "receipts", closed=True))
+        self._heritages = SingleFlight[None, dict[str, Any]](
+            partial(self._ask_bulk, "receipts", run=Run.ENDED)
+        )
         self._cached: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
 
     async def aclose(self) -> None:
@@ -167,7 +169,7 @@ class Reader:
         """Ask a workflow that has closed. Raises NoSuchWorkflow where it does not know the request."""
         ask = Ask(receipts=(request_id,))
         try:
-            answer = await self._rpc.query(workflow, "status", ask, within=RECEIPT_WITHIN, closed=True)
+            answer = await self._rpc.query(workflow, "status", ask, within=RECEIPT_WITHIN, run=Run.ENDED)
         except BufferFull:
             raise Unanswered("Others ask the same.") from None
         last = Projection.model_validate(answer)
@@ -223,12 +225,12 @@ class Reader:
         return shown if shown and all(map(shown.receipt, request_ids)) else None
 
     async def _ask_bulk(
-        self, query: str, workflow: str, _: tuple[None, ...], *, closed: bool = False
+        self, query: str, workflow: str, _: tuple[None, ...], *, run: Run = Run.OPEN
     ) -> dict[str, Any]:
         async for left in _tries(DESCRIPTOR_WITHIN):
             with suppress(BufferFull, Late):
                 within = min(left, BULK_WITHIN)
-                return dict(await self._rpc.query(workflow, query, within=within, closed=closed))
+                return dict(await self._rpc.query(workflow, query, within=within, run=run))
         raise Unanswered
 
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
@@ -71,6 +72,14 @@ _NOT_CONNECTED = "Failed client connect"
 """How the RuntimeError of a lazy client begins that could not connect."""
 _RESENT = {"UnprocessedUpdate", "AcceptedUpdateCompletedWorkflow"}
 """The update met the end of a history and was not handled; the next one takes it."""
+
+
+class Run(Enum):
+    """Of which workflows an answer is wanted."""
+
+    OPEN = "those that are open"
+    ANY = "open or not"
+    ENDED = "those that were seen to have ended"
 
 
 class NoSuchWorkflow(Exception):
@@ -201,21 +210,25 @@ class Temporal:
         )
 
     async def query(
-        self, workflow_id: str, name: str, *arguments: Any, within: float, closed: bool = False
+        self, workflow_id: str, name: str, *arguments: Any, within: float, run: Run = Run.OPEN
     ) -> Any:
-        """Ask an open workflow, or (`closed`) one that may have ended, once.
+        """Ask a workflow once.
 
         Raises NoSuchWorkflow, BufferFull, Unanswered.
         """
-        query = WorkflowQuery(query_type=name, query_args=await self._encoded(*arguments))
+        query = WorkflowQuery(
+            query_type=name,
+            query_args=await self._encoded(*arguments),
+            header=overtaking.OF_AN_ENDED_RUN if run is Run.ENDED else None,
+        )
         request = QueryWorkflowRequest(
             namespace=self._namespace,
             execution=WorkflowExecution(workflow_id=workflow_id),
             query=query,
             query_reject_condition=(
-                QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
-                if closed
-                else QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN
+                QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN
+                if run is Run.OPEN
+                else QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
             ),
         )
         try:

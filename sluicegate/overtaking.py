@@ -6,16 +6,20 @@ shows them to the workflow as if it were there, and keeps what is decided for th
 events; the history has all of them side by side, no replay decides in the same portions, and the workflow is
 wedged for good.
 
-Such a portion has events but no task that began, so neither the time of the workflow nor the size of its
-history, both of which the server notes when a task begins, are others than before. The query that follows is
-refused, which has the workflow taken up anew by who needs it next.
+Such a portion has one of two marks. No task began with it, so neither the time of the workflow nor the size
+of its history, which the server notes when a task begins, are others than before. Or there was a task of
+which the workflow was told nothing; then it is the first portion after a replay, as is that of any task
+which has a workflow taken up. Where one is seen, the query that follows at once, or after what the portion
+itself has brought about, is refused, which has the workflow taken up anew by who needs it next. That is in
+vain where it was a task, but then its events are part of the replay, and the second query is answered.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import tenacity
+from temporalio.api.common.v1 import Header, Payload
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Interceptor, OutboundInterceptor, QueryWorkflowInput, WorkflowQueryFailedError
@@ -25,12 +29,15 @@ from temporalio.worker import WorkflowInstance
 T = TypeVar("T")
 
 OVERTAKEN = "The query may have come before a workflow task that it has to wait for; ask again"
-ATTEMPTS = 3
-"""Of a query: the second one waits for the task, unless a worker dies again."""
+ATTEMPTS = 8
+"""Of a query, within some two seconds; the second one is answered, unless the task is still to come."""
 ON_ITS_OWN = "legacy_query"
 """Id of a query that came without a workflow task."""
 PASSIVE = {"query_workflow", "remove_from_cache"}
-REMEMBERED = 1000
+_ENDED = "sluicegate-ended"
+OF_AN_ENDED_RUN = Header(fields={_ENDED: Payload()})
+"""Header of a query for the last words of a run that has ended: what no task has handled by then none ever
+will."""
 
 
 class Overtaken(Exception):
@@ -38,10 +45,6 @@ class Overtaken(Exception):
 
     def __init__(self) -> None:
         super().__init__(OVERTAKEN)
-
-
-_refused: OrderedDict[tuple[str, int], None] = OrderedDict()
-"""Runs whose query was refused, with the length of their history."""
 
 
 def keep_quiet() -> None:
@@ -54,25 +57,26 @@ def _of_others(record: logging.LogRecord) -> bool:
 
 
 def instance(given: WorkflowInstance) -> WorkflowInstance:
-    """Have a workflow refuse a query that has come ahead of a task.
-
-    With the same history it is answered the second time: what was terminated may have events that no task
-    will ever handle. A workflow that has seen events ahead of their task decides nothing more.
-    """
+    """Have a workflow refuse a query that may have come ahead of a task."""
     activate = given.activate
-    begun: tuple[int, int] | None = None
-    length, ahead = 0, False
+    known: tuple[int, int, int] | None = None
+    replayed = suspect = spoiled = False
 
     def guarded(task: WorkflowActivation) -> WorkflowActivationCompletion:
-        nonlocal begun, length, ahead
-        if any(job.query_workflow.query_id == ON_ITS_OWN for job in task.jobs):
-            if ahead and _first_time(task.run_id, length):
+        nonlocal known, replayed, suspect, spoiled
+        asked = [job.query_workflow for job in task.jobs if job.query_workflow.query_id == ON_ITS_OWN]
+        if asked:
+            if suspect and _ENDED not in asked[0].headers:
                 raise Overtaken
-        elif task.history_length > length and any(_tells(job) for job in task.jobs):
-            if ahead:
-                raise Overtaken
-            before, begun = begun, (task.timestamp.ToNanoseconds(), task.history_size_bytes)
-            length, ahead = task.history_length, begun == before
+            spoiled = suspect
+        elif any(_tells(job) for job in task.jobs):
+            now = (task.history_length, task.timestamp.ToNanoseconds(), task.history_size_bytes)
+            if now != known:  # else it follows from the portion before
+                if spoiled:
+                    raise Overtaken
+                unbegun = known is not None and now[1:] == known[1:]
+                suspect = unbegun or (replayed and not task.is_replaying)
+                known, replayed = now, task.is_replaying
         return activate(task)
 
     given.activate = guarded  # type: ignore[method-assign, assignment]
@@ -83,28 +87,21 @@ def _tells(job: WorkflowActivationJob) -> bool:
     return job.WhichOneof("variant") not in PASSIVE
 
 
-def _first_time(run_id: str, length: int) -> bool:
-    if (run_id, length) in _refused:
-        return False
-    _refused[run_id, length] = None
-    if len(_refused) > REMEMBERED:
-        _refused.popitem(last=False)
-    return True
+def _failed(failed: BaseException) -> bool:
+    """Whether a query has failed; all are taken for refusals, as the text may be encrypted."""
+    if isinstance(failed, RPCError):
+        return failed.status is RPCStatusCode.INVALID_ARGUMENT
+    return isinstance(failed, WorkflowQueryFailedError)
 
 
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(_failed),
+    stop=tenacity.stop_after_attempt(ATTEMPTS),
+    wait=tenacity.wait_exponential(multiplier=0.01),
+    reraise=True,
+)
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again what a worker could not answer in its turn; raises as the last attempt does.
-
-    Every failure of a query is taken for that: where payloads are encrypted, so is the text that tells.
-    """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return await ask()
-        except WorkflowQueryFailedError:
-            continue
-        except RPCError as failed:
-            if failed.status is not RPCStatusCode.INVALID_ARGUMENT:
-                raise
+    """Ask again what a worker could not answer in its turn; raises as the last attempt does."""
     return await ask()
 
 

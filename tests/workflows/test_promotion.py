@@ -98,7 +98,7 @@ async def test_a_primary_that_dies_is_followed_by_its_standby(pair: Any, reaches
     assert caused[0]["deployment_runtime_status"] == "Running"
     assert (await _record(primary))["understudy"] is None
     for subject in pair:
-        await subject.status()  # a history without any task is never done being replayed
+        await subject.status()  # a history of one event is never done being replayed
         history = await subject.handle.fetch_history()
         await Replayer(workflows=WORKFLOWS, plugins=[temporal.plugin()]).replay_workflow(history)
 

@@ -24,15 +24,17 @@ async def check(recording: Recording) -> Finding:
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
         for path in paths:
-            yield load(path)
+            history = load(path)
+            if problem := await beginnings.problem(history, temporal.PLUGIN.data_converter):  # type: ignore[arg-type]
+                violations.append(f"{history.workflow_id}: {problem}")
+            if len(history.events) > 1:  # the SDK never comes back from a run that has just begun
+                yield history
 
     replayer = Replayer(workflows=WORKFLOWS, plugins=[temporal.PLUGIN])
     async with replayer.workflow_replay_iterator(histories()) as results:
         async for result in results:
             if result.replay_failure is not None:
                 violations.append(f"{result.history.workflow_id}: {result.replay_failure}")
-            if problem := await beginnings.problem(result.history, temporal.PLUGIN.data_converter):  # type: ignore[arg-type]
-                violations.append(f"{result.history.workflow_id}: {problem}")
     return Finding("I10", "histories replayed", len(paths), tuple(violations))
 
 
