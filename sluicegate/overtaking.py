@@ -16,13 +16,21 @@ vain where it was a task, but then its events are part of the replay, and the se
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import tenacity
 from temporalio.api.common.v1 import Header, Payload
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.client import Interceptor, OutboundInterceptor, QueryWorkflowInput, WorkflowQueryFailedError
+from temporalio.client import (
+    DescribeWorkflowInput,
+    Interceptor,
+    OutboundInterceptor,
+    QueryWorkflowInput,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkflowInstance
 
@@ -107,9 +115,17 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
 
 class _AskAgain(OutboundInterceptor):
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
-        """Ask as often as it takes."""
+        """Ask as often as it takes, and what has ended for its last words."""
         ask = super().query_workflow
-        return await patiently(lambda: ask(input))
+        try:
+            return await patiently(lambda: ask(input))
+        except WorkflowQueryFailedError:
+            found = await self.describe_workflow(
+                DescribeWorkflowInput(input.id, input.run_id, input.rpc_metadata, input.rpc_timeout)
+            )
+            if found.status is WorkflowExecutionStatus.RUNNING:
+                raise
+        return await ask(replace(input, headers={**input.headers, **OF_AN_ENDED_RUN.fields}))
 
 
 class AskAgain(Interceptor):
