@@ -1,6 +1,7 @@
 """Deploying: binds a pipeline to this host, starts and ends its process, clears and removes what it left."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -22,8 +23,10 @@ from sluicegate.lifecycle.status import Initial, RuntimeDesired, RuntimeStatus
 from sluicegate.provision import Provisioner, ProvisionRejected, ReferenceUnresolved, Superseded
 from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
-LOOK_EVERY = 0.01
-"""Seconds between looks at a process that starts; it is what the user waits for."""
+LOOK_EVERY = 0.003
+"""Seconds between looks for the address of a process that starts; it is what the user waits for."""
+CHECK_EVERY = 0.05
+"""Seconds between looks whether it has ended, which cost more."""
 INITIALISED_WITHIN = timedelta(seconds=1)
 """A process that is initialised sooner is shown with what it became, which saves the user a round."""
 TURN = timedelta(seconds=10)
@@ -100,11 +103,14 @@ class Deployments:
         """Wait until the process answers; None where it has not by then or by its deadline, and once at
         least it is looked at. Raises ApplicationError where it has ended."""
         until = min(until, deployment.deadline)
+        seconds, checked = asyncio.get_running_loop().time, -math.inf
         answered = None
         while True:
-            ended = await self._provisioner.check(deployment)
-            if ended is not None:
-                raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
+            if seconds() >= checked + CHECK_EVERY:
+                checked = seconds()
+                ended = await self._provisioner.check(deployment)
+                if ended is not None:
+                    raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
             found = await self._provisioner.locate(deployment)
             seen = found and await self._first_look(found.address, deployment)
             if found and seen:

@@ -123,11 +123,11 @@ class ProcessProvisioner:
     async def locate(self, deployment: Addressed) -> Location | None:
         """Read the port that the live process of this generation has written down."""
         folder = self._folder(deployment)
+        port = folder.port(deployment.generation)  # first, since this is what is waited for
+        if port is None:
+            return None
         control = folder.control
         if control is None or control.generation != deployment.generation or not control.alive:
-            return None
-        port = folder.port(control.generation)
-        if port is None:
             return None
         host = self._settings.advertised_address or self._settings.bind_address
         details = {"host": self.host_id, "pid": control.pid}
