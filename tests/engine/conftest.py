@@ -20,6 +20,10 @@ from sluicegate.protocol import PORT_FILE, STORAGE_FOLDER, CompileRequest, Engin
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a token"
+FAILS_IN_THE_MIDDLE = """
+SELECT repeat('x', 1000) AS wide, 10 / (50000 - range) AS x FROM range(60000)
+"""
+"""A query with an error after 50 MB, five times what DuckDB reads ahead: rows are answered before it."""
 PATIENCE = 30
 """Seconds that anything may take before a test fails: far more than it ever does."""
 

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.engine.conftest import ROOT, TOKEN, Deploy, Engine
+from tests.engine.conftest import FAILS_IN_THE_MIDDLE, ROOT, TOKEN, Deploy, Engine
 
 PROGRAM = "CREATE TABLE t (a INT) WITH ('materialized' = 'true');"
 ENDLESS = "SELECT COUNT(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = 3"
@@ -86,9 +86,7 @@ def test_a_failure_is_a_frame_and_a_code(shared: Engine, question: object, reaso
 
 
 def test_an_error_in_the_middle(shared: Engine) -> None:
-    # So far in that DuckDB, which reads some megabytes ahead, has given rows before it comes to it.
-    sql = "SELECT 10 / (600000 - range) AS x FROM range(700000)"
-    frames, code = asked(shared, {"sql": sql, "format": "json"})
+    frames, code = asked(shared, {"sql": FAILS_IN_THE_MIDDLE, "format": "json"})
     assert len(frames) > 2
     assert "ivision" in json.loads(frames[-1])["error"]
     assert code == 1011
