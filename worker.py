@@ -54,9 +54,9 @@ WORKFLOWS = (
 STICKY_TIMEOUT = timedelta(seconds=1)
 """What the pipelines of a worker that was killed wait before another one takes them."""
 DRAIN_WITHIN = timedelta(seconds=10)
-WATCHES = 10_000
-EFFECTS = 1_000
-"""Slots: what must not all be done at once waits its turn inside, so that a stop never does."""
+SLOTS = 10_000
+"""Of each queue of activities: what must not all be done at once waits its turn inside, so that a stop never
+does."""
 DECISIONS = 16
 """Workflow tasks at once: all are work for one processor. More of them would each take longer, and after a
 crash, when every history is read again, longer than the ten seconds after which somebody else gets them."""
@@ -167,7 +167,7 @@ def _host_workers(
             client,
             task_queue=temporal.EFFECTS,
             activities=[compiler.compile, compiler.validate, deployments.bind, Schedules(client).place],
-            max_concurrent_activities=EFFECTS,
+            max_concurrent_activities=SLOTS,
             graceful_shutdown_timeout=DRAIN_WITHIN,
             build_id=__version__,
         ),
@@ -182,7 +182,7 @@ def _host_workers(
                 deployments.clear_storage,
                 deployments.remove,
             ],
-            max_concurrent_activities=EFFECTS,
+            max_concurrent_activities=SLOTS,
             graceful_shutdown_timeout=DRAIN_WITHIN,
             build_id=__version__,
         ),
@@ -190,14 +190,14 @@ def _host_workers(
             client,
             task_queue=temporal.host_queue(temporal.WATCH, host_id),
             activities=[watches.watch],
-            max_concurrent_activities=WATCHES,
+            max_concurrent_activities=SLOTS,
             build_id=__version__,
         ),
         Worker(
             client,
             task_queue=temporal.WATCH,
             activities=[Bulks(client).settle],
-            max_concurrent_activities=WATCHES,
+            max_concurrent_activities=SLOTS,
             build_id=__version__,
         ),
     )

@@ -71,19 +71,22 @@ class Deployments:
 
     @activity.defn(name="provision")
     async def provision(self, deployment: Deployment) -> Provisioned:
-        """Start the process of a deployment unless it runs, and wait until it answers; once the deadline
-        has passed only a process that is already there counts.
+        """Start the process of a deployment unless it runs, and wait until it answers; what comes after the
+        deadline starts nothing, so that only a process that is already there counts.
 
-        Idempotent by generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut
-        where another attempt cannot help.
+        Waiting for its turn takes none of its time. Idempotent by generation. Raises ApplicationError of type
+        ProvisionRejected or ProvisionTimedOut where another attempt cannot help.
         """
         now = clock.of_temporal()
+        came = now()
+        starts = came < deployment.deadline
         async with heartbeating():
             async with self._turns:
-                if now() < deployment.deadline:
+                deadline = deployment.deadline + (now() - came)
+                if starts:
                     await self._begin(deployment)
-                found = await self._ready(deployment, now, until=now() + TURN)
-            found = found or await self._ready(deployment, now, until=deployment.deadline)
+                found = await self._ready(deployment, now, until=min(deadline, now() + TURN))
+            found = found or await self._ready(deployment, now, until=deadline)
         if found is None:
             text = "The process did not answer in time."
             raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
@@ -100,15 +103,16 @@ class Deployments:
     async def _ready(
         self, deployment: Deployment, now: Callable[[], datetime], *, until: datetime
     ) -> Provisioned | None:
-        """Wait until the process answers; None where it has not by then or by its deadline, and once at
-        least it is looked at. Raises ApplicationError where it has ended."""
-        until = min(until, deployment.deadline)
+        """Wait until the process answers, which is looked at once at least; None where it has not by then, or
+        where it never began. Raises ApplicationError where it has ended."""
         seconds, checked = asyncio.get_running_loop().time, -math.inf
         answered = None
         while True:
             if seconds() >= checked + CHECK_EVERY:
                 checked = seconds()
                 ended = await self._provisioner.check(deployment)
+                if ended is not None and ended.traceless and now() >= until:
+                    return None
                 if ended is not None:
                     raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
             found = await self._provisioner.locate(deployment)

@@ -9,7 +9,7 @@ COMPILE_WITHIN = timedelta(hours=1)
 """One compilation, with the turn that it waits for; the compiler itself has a minute."""
 
 PROVISION_WITHIN = timedelta(seconds=60)
-"""Until a process that does not answer counts as never having come up, queueing on a busy host included."""
+"""Until a process that does not answer counts as never having come up, waiting for its turn aside."""
 
 SUSPEND_WITHIN = timedelta(minutes=10)
 """A checkpoint of a large state takes minutes; past this the stop goes on without it."""

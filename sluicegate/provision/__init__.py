@@ -69,11 +69,15 @@ class Exit(Value):
     """The last lines it wrote."""
     stopped: bool = False
     """Its generation was fenced, or a newer one was started: who still counts on it has missed that."""
+    traceless: bool = False
+    """Nothing of it is on its host: it was never started there, or its folder is lost."""
 
     def __str__(self) -> str:
         """Say it in one sentence, followed by the last log lines."""
         if self.stopped:
             return "It was stopped, or deployed again, since the backup was made that its record comes from."
+        if self.traceless:
+            return "The pipeline process has left no trace: it was never started, or its files are lost."
         how = "in an unknown way (its host was restarted, or nothing recorded its end)"
         if self.signal:
             how = f"by signal {self.signal}"

@@ -13,7 +13,7 @@ module asks them in the right order:
   themselves who starts.
 * *check* trusts only what is recorded. No control file of the generation, but an attempt: still starting,
   or its worker died; another provision settles it, so there is no end to report (None). Neither: nothing
-  of this generation was ever started here, or the folder is lost, and an end in an unknown way is reported.
+  of this generation was ever started here, or the folder is lost: an end without a trace.
 * *deprovision* fences, then ends, then makes sure: no process found, nobody has the lock.
 """
 
@@ -142,7 +142,8 @@ class ProcessProvisioner:
         control = folder.control
         if control is None or control.generation < generation:
             over = folder.removed or folder.fenced >= generation or not folder.attempts(generation)
-            return Exit(stopped=folder.fenced >= generation) if over else None
+            stopped = folder.fenced >= generation
+            return Exit(stopped=stopped, traceless=not stopped) if over else None
         if control.generation > generation:
             return Exit(stopped=True)
         if control.alive:

@@ -1,5 +1,6 @@
 """Deploying as an effect: what is waited for, what is given up, and what is left to the next attempt."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -122,6 +123,27 @@ async def test_after_the_deadline_only_a_process_that_is_there_counts(
         await provision(deployments, deployment(within=-5))
     assert given_up.value.type == TIMED_OUT
     assert provisioner.calls == []
+
+
+async def test_a_process_that_was_never_begun_runs_out_of_time(
+    deployments: Deployments, provisioner: Any
+) -> None:
+    provisioner.located, provisioner.ended = None, Exit(traceless=True)
+    with pytest.raises(ApplicationError) as given_up:
+        await provision(deployments, deployment(within=-5))
+    assert given_up.value.type == TIMED_OUT
+
+
+async def test_waiting_for_a_turn_takes_none_of_its_time(provisioner: Any, runtime: Any, seen: Any) -> None:
+    deployments = Deployments(provisioner, runtime, HOST, provisions_at_once=1)
+    runtime.says = [Unreachable("silence")]
+    first = asyncio.create_task(provision(deployments, deployment(within=0.5)))
+    second = asyncio.create_task(provision(deployments, deployment(within=0.3)))
+    with pytest.raises(ApplicationError):
+        await first
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    assert (await second).observation.runtime_status is RuntimeStatus.RUNNING
+    assert provisioner.calls == ["provision 4 token of d"] * 2
 
 
 @pytest.mark.parametrize(
