@@ -51,8 +51,9 @@ WORKFLOWS = (
     TenantWorkflow,
     ValidationWorkflow,
 )
-STICKY_TIMEOUT = timedelta(seconds=1)
-"""What the pipelines of a worker that was killed wait before another one takes them."""
+STICKY_TIMEOUT = timedelta(seconds=5)
+"""What the pipelines of a worker that was killed wait before another one takes them. A task that waits longer
+because the worker is busy is read from its history, so a shorter time makes a crowd of starts worse."""
 DRAIN_WITHIN = timedelta(seconds=10)
 SLOTS = 10_000
 """Of each queue of activities: what must not all be done at once waits its turn inside, so that a stop never
@@ -60,6 +61,9 @@ does."""
 DECISIONS = 16
 """Workflow tasks at once: all are work for one processor. More of them would each take longer, and after a
 crash, when every history is read again, longer than the ten seconds after which somebody else gets them."""
+POLLS, POLLS_BY_ANYBODY = 16, 0.5
+"""Polls for decisions at once, each a round trip to a server that may be busy, and the share of them for
+pipelines that no worker has in memory: with a smaller one those wait for as long as there are others."""
 ROTATE_EVERY = 10.0
 READOPTS_AT_ONCE = 50
 
@@ -99,6 +103,8 @@ def _decider(client: Client, given: Settings) -> Worker:
         workflows=WORKFLOWS,
         max_cached_workflows=given.max_cached_workflows,
         max_concurrent_workflow_tasks=DECISIONS,
+        max_concurrent_workflow_task_polls=POLLS,
+        nonsticky_to_sticky_poll_ratio=POLLS_BY_ANYBODY,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=DRAIN_WITHIN,
         build_id=__version__,

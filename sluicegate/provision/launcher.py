@@ -43,6 +43,10 @@ CARRIER = "SLUICEGATE_CARRIED_"
 LOCK_PATIENCE = 2.0
 """Seconds to wait for the lock: who only looks holds it for microseconds, a dying process for longer."""
 
+NICENESS = 10
+"""By how much a pipeline gives way to the control plane, which needs little of the processors but must be at
+hand when pipelines need all there is."""
+
 _LOCK_POLL = 0.005
 _PR_SET_NO_NEW_PRIVS = 38
 _WHOLE = 0o600
@@ -245,6 +249,12 @@ def _restrain(limits: dict[str, Any]) -> None:
         raise OSError(ctypes.get_errno(), "no new privileges")
 
 
+def let_session(niceness: int) -> None:
+    """Set the niceness of this session, which is what counts where the kernel groups processes by it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
+
+
 def enter(prepared: Prepared) -> None:
     """Put on what else a program finds around it: its own user and directory, no descriptor but the lock."""
     uid = prepared.spec["uid"]
@@ -281,6 +291,8 @@ def launch(folder: Path, attempt: str, become: Callable[[Prepared], None]) -> No
         working = _furnish(folder, attempt, spec)
         _restrain(spec["limits"])
         os.setsid()
+        os.nice(NICENESS)
+        let_session(NICENESS)
         _record(folder, attempt, spec)
         reach("RECORDED")
     except (ValueError, OverflowError) as error:  # what the configuration asks for is not possible here

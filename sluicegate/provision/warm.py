@@ -95,18 +95,12 @@ def _yielding(usual: int) -> Iterator[None]:
     try:
         if may:
             os.setpriority(os.PRIO_PROCESS, 0, _LOW)
-        _let_session(_LOW)
+        launcher.let_session(_LOW)
         yield
     finally:
         if may:
             os.setpriority(os.PRIO_PROCESS, 0, usual)
-        _let_session(0)
-
-
-def _let_session(priority: int) -> None:
-    """Set the priority of the session, which is what counts where the kernel groups processes by it."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(priority))
+        launcher.let_session(0)
 
 
 def _receive(control: socket.socket) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -93,6 +94,23 @@ async def test_limits_hold_for_the_process(
     assert named["Max core file size"] == ["0", "0"]
     assert int(named["Max open files"][1]) <= 16_384
     assert seen["processors"] == 1
+
+
+async def test_a_program_gives_way_to_the_control_plane(
+    process: ProcessProvisioner, home: Path, deployment_of: Any, until: Any
+) -> None:
+    deployment = deployment_of()
+    await process.provision(deployment, TOKEN)
+    seen = await _seen(home, deployment, until)
+    assert seen["priority"] == os.getpriority(os.PRIO_PROCESS, 0) + 10
+    assert _session_priority(seen["pid"]) in ("10", None)
+
+
+def _session_priority(pid: int) -> str | None:
+    """What counts between sessions; None where the kernel does not group processes by them."""
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/autogroup").read_text().split()[-1]
+    return None
 
 
 @pytest.mark.parametrize("megabytes", [2**63, 2**64 - 1])
