@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import inf
 from time import monotonic
 
 import structlog
@@ -31,7 +32,7 @@ LOOKS_A_SECOND = 250
 """Of all watches of a worker together, whose processes are looked at less often the more there are. A look
 takes the worker a fifth of a millisecond."""
 BUSY_EVERY = 0.05
-"""Seconds between looks at one whose status is about to change."""
+"""Seconds between looks at one whose status is about to change, which one that is just taken up is not."""
 BUSY_FOR = 1.0
 BEAT_EVERY = 20.0
 BEAT_TIMEOUT = timedelta(seconds=90)
@@ -52,7 +53,7 @@ class _Watch:
     now: Callable[[], datetime]
     """The time by Temporal's clock."""
     sequence: int = 0
-    busy_until: float = field(default_factory=lambda: monotonic() + BUSY_FOR)
+    busy_until: float = -inf
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
     told_at: float = -DETAILS_EVERY
     """When a change was signalled last, by the clock of the event loop."""

@@ -64,10 +64,19 @@ async def begin(watches: Watches) -> AsyncIterator[Callable[[WatchRequest], asyn
     await asyncio.gather(*begun, return_exceptions=True)
 
 
+def test_only_a_process_that_changes_or_was_steered_is_looked_at_often(seen: Any) -> None:
+    def first_pause(status: RuntimeStatus) -> float:
+        given = request(seen(status))
+        watch = watching._Watch(request=given, known=given.baseline, now=lambda: given.provisioned_at)
+        return watch.pause(1)
+
+    assert first_pause(RuntimeStatus.RUNNING) == watching.IDLE_EVERY
+    assert first_pause(RuntimeStatus.INITIALIZING) == watching.BUSY_EVERY
+
+
 async def test_a_process_that_hangs_up_is_looked_at_at_once(
     begin: Any, runtime: Any, seen: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "BUSY_FOR", 0.0)
     monkeypatch.setattr(watching, "IDLE_EVERY", 3600.0)
     runtime.says = [seen(RuntimeStatus.RUNNING)]
     begin(request(seen(RuntimeStatus.RUNNING)))
@@ -123,8 +132,15 @@ async def test_a_change_is_signalled_once_and_fenced(
 
 
 async def test_details_alone_are_told_every_few_seconds_only(
-    begin: Any, runtime: Any, client: Any, seen: Any, eventually: Eventually
+    begin: Any,
+    runtime: Any,
+    client: Any,
+    seen: Any,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(watching, "IDLE_EVERY", watching.BUSY_EVERY)
+
     def counting(errors: int) -> Observation:
         details = {"connector_stats": {"num_errors": errors}}
         observation: Observation = seen(RuntimeStatus.RUNNING, details=details)
@@ -219,14 +235,14 @@ from types import SimpleNamespace
 
 from activities import watch as watching
 
-watching.BUSY_FOR = 0.05
 known = SimpleNamespace(runtime_status=None)
 watch = watching._Watch(request=None, known=known, now=lambda: datetime.now(UTC))
+watch.busy_until = time.monotonic() + 0.05
 before = time.time()
 with open(sys.argv[1], "r+b") as control:
     control.write(struct.pack("=q", -3600 * 10**9))
 assert time.time() < before - 3000
-time.sleep(2 * watching.BUSY_FOR)
+time.sleep(0.1)
 print(watch.pause(1) == watching.IDLE_EVERY)
 """
 
