@@ -30,7 +30,7 @@ from tests.engine.conftest import PATIENCE, Deploy, Engine, compiled
 COUNT = "CREATE MATERIALIZED VIEW n AS SELECT COUNT(*) AS n FROM t;"
 CROSS = "SELECT SUM(a.x * b.x + c.x) AS s FROM t a, t b, (SELECT * FROM t WHERE id < {}) c"
 SLOW = f"CREATE MATERIALIZED VIEW slow AS {CROSS};"
-FEW = 150
+FEW = 350
 WAITED_FOR = SLOW.format(FEW)
 """Takes seconds: long enough to look on meanwhile."""
 NEVER_READY = SLOW.format(3000)
