@@ -51,7 +51,7 @@ WORKFLOWS = (
     TenantWorkflow,
     ValidationWorkflow,
 )
-STICKY_TIMEOUT = timedelta(seconds=5)
+STICKY_TIMEOUT = timedelta(seconds=3)
 """What the pipelines of a worker that was killed wait before another one takes them. A task that waits longer
 because the worker is busy is read from its history, so a shorter time makes a crowd of starts worse."""
 DRAIN_WITHIN = timedelta(seconds=10)
