@@ -32,7 +32,7 @@ LOOKS_A_SECOND = 250
 """Of all watches of a worker together, whose processes are looked at less often the more there are. A look
 takes the worker a fifth of a millisecond."""
 BUSY_EVERY = 0.05
-"""Seconds between looks at one whose status is about to change, which one that is just taken up is not."""
+"""Seconds between looks at one that initialises or was just steered."""
 BUSY_FOR = 1.0
 BEAT_EVERY = 20.0
 BEAT_TIMEOUT = timedelta(seconds=90)

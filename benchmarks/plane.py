@@ -230,9 +230,13 @@ def create(api: httpx.Client, name: str, program: str = PROGRAM) -> None:
 
 def statuses(api: httpx.Client) -> list[dict[str, Any]]:
     """List all pipelines."""
-    while (answer := api.get("/v0/pipelines", params={"selector": "status"})).status_code == 503:
+    return list(_shown(api, "/v0/pipelines"))
+
+
+def _shown(api: httpx.Client, path: str) -> Any:
+    while (answer := api.get(path, params={"selector": "status"})).status_code == 503:
         time.sleep(float(answer.headers["retry-after"]))
-    return list(answer.raise_for_status().json())
+    return answer.raise_for_status().json()
 
 
 def settled(api: httpx.Client, key: str, value: str, names: set[str]) -> None:
@@ -252,16 +256,10 @@ def reached(api: httpx.Client, key: str, value: str, names: Iterable[str]) -> No
     less work for the server than lists of all. Raises RuntimeError where one ended with an error."""
     deadline = time.monotonic() + SETTLED_WITHIN
     for name in names:
-        while (shown := _status(api, name))[key] != value:
+        while (shown := _shown(api, f"/v0/pipelines/{name}"))[key] != value:
             if shown["deployment_error"] or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not come to {key} {value}: {shown['deployment_error']}")
             time.sleep(5 * LOOK_EVERY)
-
-
-def _status(api: httpx.Client, name: str) -> dict[str, Any]:
-    while (answer := api.get(f"/v0/pipelines/{name}", params={"selector": "status"})).status_code == 503:
-        time.sleep(float(answer.headers["retry-after"]))
-    return dict(answer.raise_for_status().json())
 
 
 def command(api: httpx.Client, name: str, verb: str) -> None:
