@@ -2,10 +2,10 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import httpx
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
@@ -53,15 +53,15 @@ def measure(plane: Plane) -> list[Figure]:
 def measure_crowd(plane: Plane) -> list[Figure]:
     """Start running pipelines from many callers at once: two hundred of them, and one alone."""
     names = [f"crowd-{number:03}" for number in range(PIPELINES)]
-    with plane.api() as api:
-        each(lambda name: create(api, name), names)
-        settled(api, "program_status", "Success", set(names))
-        each(lambda name: command(api, name, "start"), names)
-        settled(api, "deployment_status", "Running", set(names))
-        with asyncio.Runner() as runner:
-            crowd = runner.run(_crowd(plane, names))
-        each(lambda name: command(api, name, "stop?force=true"), names)
-        settled(api, "deployment_status", "Stopped", set(names))
+    api = plane.wire()
+    each(lambda name: create(api, name), names)
+    settled(api, "program_status", "Success", set(names))
+    each(lambda name: command(api, name, "start"), names)
+    settled(api, "deployment_status", "Running", set(names))
+    with asyncio.Runner() as runner:
+        crowd = runner.run(_crowd(plane, names))
+    each(lambda name: command(api, name, "stop?force=true"), names)
+    settled(api, "deployment_status", "Stopped", set(names))
     note = f"{crowd.refused} calls failed"
     return [
         Figure(
@@ -103,13 +103,14 @@ class _Crowd(NamedTuple):
 
 async def _crowd(plane: Plane, names: list[str]) -> _Crowd:
     refused = 0
+    api, loop = plane.wire(), asyncio.get_running_loop()
     spent: dict[str, list[float]] = {part: [] for part in _PARTS}
-    limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
-    async with httpx.AsyncClient(base_url=plane.url, timeout=60, limits=limits) as http:
+    with ThreadPoolExecutor(CALLERS) as callers:
 
         async def start(name: str) -> None:
             nonlocal refused
-            refused += (await http.post(f"/v0/pipelines/{name}/start")).status_code != 202
+            answer = await loop.run_in_executor(callers, api.once, "POST", f"/v0/pipelines/{name}/start")
+            refused += answer.status != 202
 
         floor = await _Floor.at(plane, PIPELINES)
         many, bare = load.Load([], []), load.Load([], [])

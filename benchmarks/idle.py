@@ -24,20 +24,18 @@ IGNORED = ("Poll", "GetSystemInfo", "DescribeTaskQueue", "QueryWorkflow", "Check
 def measure(plane: Plane) -> list[Figure]:
     """Let twenty stubs run, and look only before and after a while at what the server has counted."""
     names = [f"idle-{number:02}" for number in range(PIPELINES)]
-    with plane.api() as api:
-        each(lambda name: create(api, name), names)
-        settled(api, "program_status", "Success", set(names))
-        each(lambda name: command(api, name, "start"), names)
-        settled(api, "deployment_status", "Running", set(names))
-        time.sleep(SETTLE)
-        events, requests = asyncio.run(_events(plane, names)), _requests(plane)
-        time.sleep(WINDOW)
-        more = [
-            after - before for before, after in zip(events, asyncio.run(_events(plane, names)), strict=True)
-        ]
-        later = _requests(plane)
-        each(lambda name: command(api, name, "stop?force=true"), names)
-        settled(api, "deployment_status", "Stopped", set(names))
+    api = plane.wire()
+    each(lambda name: create(api, name), names)
+    settled(api, "program_status", "Success", set(names))
+    each(lambda name: command(api, name, "start"), names)
+    settled(api, "deployment_status", "Running", set(names))
+    time.sleep(SETTLE)
+    events, requests = asyncio.run(_events(plane, names)), _requests(plane)
+    time.sleep(WINDOW)
+    more = [after - before for before, after in zip(events, asyncio.run(_events(plane, names)), strict=True)]
+    later = _requests(plane)
+    each(lambda name: command(api, name, "stop?force=true"), names)
+    settled(api, "deployment_status", "Stopped", set(names))
     asked = {name: count - requests.get(name, 0.0) for name, count in later.items()}
     per_minute = asked.get(BEAT, 0.0) / PIPELINES / (WINDOW / 60)
     note = ", ".join(f"{name} {count:.0f}" for name, count in sorted(asked.items()) if count)

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client
 
 from api.listing import FRESH_FOR
 from benchmarks.measure import AtMost, Figure, Times
-from benchmarks.plane import READY_WITHIN, Plane, Wire, create, each, settled, statuses
+from benchmarks.plane import READY_WITHIN, Plane, create, each, settled, statuses
+from benchmarks.wire import Wire
 from sluicegate import temporal
 
 FEW, MANY = 300, 2_000
@@ -30,23 +30,23 @@ def measure(plane: Plane) -> list[Figure]:
     """List them all: past the moment for which a list is kept, in turn with the bare call; again at once;
     and after each of a few creations, here and through another process."""
     names = [f"listed-{number:04}" for number in range(MANY)]
-    with plane.api() as api, asyncio.Runner() as runner:
+    api = plane.wire()
+    with asyncio.Runner() as runner:
         each(lambda name: create(api, name, ""), names[:FEW])
         settled(api, "program_status", "Success", set(names[:FEW]))
         elsewhere = _seen_elsewhere(plane, api)
         each(lambda name: create(api, name, ""), names[FEW:])
         settled(api, "program_status", "Success", set(names))
         client = runner.run(Client.connect(plane.temporal_address, plugins=[temporal.PLUGIN]))
-        wire = plane.wire()
         cold: list[float] = []
         again: list[float] = []
         bare: list[float] = []
         for number in range(WARM_UP + SAMPLES):
             time.sleep(FRESH_FOR)
             began = time.perf_counter()
-            _listed(wire)
+            _listed(api)
             listed = time.perf_counter()
-            _listed(wire)
+            _listed(api)
             repeated = time.perf_counter()
             runner.run(_list(client))
             ended = time.perf_counter()
@@ -61,7 +61,7 @@ def measure(plane: Plane) -> list[Figure]:
     ]
 
 
-def _seen_elsewhere(plane: Plane, api: httpx.Client) -> list[float]:
+def _seen_elsewhere(plane: Plane, api: Wire) -> list[float]:
     """Milliseconds from the answer to a creation until the list of another process has it; the process that
     created it must list it at once."""
     found = []
@@ -75,12 +75,12 @@ def _seen_elsewhere(plane: Plane, api: httpx.Client) -> list[float]:
             while name not in {shown["name"] for shown in statuses(other)}:
                 time.sleep(0.01)
             found.append((time.perf_counter() - created) * 1e3)
-            api.delete(f"/v0/pipelines/{name}").raise_for_status()
+            api.ask("DELETE", f"/v0/pipelines/{name}")
     return found
 
 
 @contextmanager
-def _another(plane: Plane) -> Iterator[httpx.Client]:
+def _another(plane: Plane) -> Iterator[Wire]:
     """Another process of the API."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]
@@ -92,20 +92,20 @@ def _another(plane: Plane) -> Iterator[httpx.Client]:
     }
     process = subprocess.Popen([sys.executable, "-m", "api"], env=environment, stdout=subprocess.DEVNULL)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            deadline = time.monotonic() + READY_WITHIN
-            while not _answers(client) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            yield client
+        other = Wire(f"http://127.0.0.1:{port}")
+        deadline = time.monotonic() + READY_WITHIN
+        while not _answers(other) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield other
     finally:
         process.terminate()
         process.wait()
 
 
-def _answers(client: httpx.Client) -> bool:
+def _answers(other: Wire) -> bool:
     try:
-        return client.get("/healthz").is_success
-    except httpx.HTTPError:
+        return other.once("GET", "/healthz").status == 200
+    except OSError:
         return False
 
 

@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psutil
 from temporalio.client import Client
 
 from benchmarks.anatomy import Call, Milestone, anatomy
 from benchmarks.measure import Figure
+from benchmarks.wire import Wire
 from sluicegate import temporal
 from sluicegate.access.entries import DEFAULT_TENANT
 
@@ -63,12 +62,8 @@ class Plane:
         """A client of its Temporal server."""
         return await Client.connect(self.temporal_address, plugins=[temporal.PLUGIN])
 
-    def api(self) -> httpx.Client:
-        """A client of its API."""
-        return httpx.Client(base_url=self.url, timeout=120)
-
-    def wire(self) -> "Wire":
-        """A connection to its API that costs the caller little, for what is timed."""
+    def wire(self) -> Wire:
+        """A caller of its API."""
         return Wire(self.url)
 
     def part(self, name: str) -> psutil.Process:
@@ -114,28 +109,6 @@ class Plane:
                 process.kill()
 
 
-class Wire:
-    """One connection, with no more around it than the standard library has."""
-
-    def __init__(self, url: str) -> None:
-        """Connect at the first request."""
-        self._connection = HTTPConnection(url.removeprefix("http://"), timeout=120)
-
-    def ask(self, method: str, path: str) -> bytes:
-        """Ask, and return the body. Raises RuntimeError where the answer is no success."""
-        try:
-            self._connection.request(method, path)
-            answer = self._connection.getresponse()
-        except ConnectionError:  # the other side has closed it while nothing was asked
-            self._connection.close()
-            self._connection.request(method, path)
-            answer = self._connection.getresponse()
-        body = answer.read()
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {path}: {answer.status} {body[:200]!r}")
-        return body
-
-
 def pipelines_of(home: Path) -> list[psutil.Process]:
     """The processes of pipelines of a data folder."""
     words = (str(home / "pipelines"), "run")
@@ -175,8 +148,7 @@ class Pipeline:
         self.name = f"bench-{uuid4().hex[:8]}"
         self._plane = plane
         self._wire = plane.wire()
-        with plane.api() as api:
-            create(api, self.name)
+        create(self._wire, self.name)
         self.wait("program_status", "Success")
 
     def post(self, verb: str) -> None:
@@ -220,26 +192,17 @@ def each(do: Callable[[str], object], names: Iterable[str], at_once: int = 16) -
         list(pool.map(do, names))
 
 
-def create(api: httpx.Client, name: str, program: str = PROGRAM) -> None:
-    """Create a pipeline; a busy server is asked again, as its answer says."""
-    body, key = {"name": name, "program_code": program}, {"Idempotency-Key": name}
-    while (answer := api.post("/v0/pipelines", json=body, headers=key)).status_code == 503:
-        pass
-    answer.raise_for_status()
+def create(api: Wire, name: str, program: str = PROGRAM) -> None:
+    """Create a pipeline."""
+    api.ask("POST", "/v0/pipelines", {"name": name, "program_code": program}, **{"Idempotency-Key": name})
 
 
-def statuses(api: httpx.Client) -> list[dict[str, Any]]:
+def statuses(api: Wire) -> list[dict[str, Any]]:
     """List all pipelines."""
-    return list(_shown(api, "/v0/pipelines"))
+    return list(api.read("/v0/pipelines?selector=status"))
 
 
-def _shown(api: httpx.Client, path: str) -> Any:
-    while (answer := api.get(path, params={"selector": "status"})).status_code == 503:
-        time.sleep(float(answer.headers["retry-after"]))
-    return answer.raise_for_status().json()
-
-
-def settled(api: httpx.Client, key: str, value: str, names: set[str]) -> None:
+def settled(api: Wire, key: str, value: str, names: set[str]) -> None:
     """Wait until all of the pipelines named show a value."""
     deadline = time.monotonic() + SETTLED_WITHIN
     while (began := time.monotonic()) < deadline:
@@ -251,19 +214,17 @@ def settled(api: httpx.Client, key: str, value: str, names: set[str]) -> None:
     raise RuntimeError(f"{len(names - there)} pipelines never had {key} {value}")
 
 
-def reached(api: httpx.Client, key: str, value: str, names: Iterable[str]) -> None:
+def reached(api: Wire, key: str, value: str, names: Iterable[str]) -> None:
     """Wait until all of the pipelines named show a value, at whichever is not there yet: noticed at once, and
     less work for the server than lists of all. Raises RuntimeError where one ended with an error."""
     deadline = time.monotonic() + SETTLED_WITHIN
     for name in names:
-        while (shown := _shown(api, f"/v0/pipelines/{name}"))[key] != value:
+        while (shown := api.read(f"/v0/pipelines/{name}?selector=status"))[key] != value:
             if shown["deployment_error"] or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not come to {key} {value}: {shown['deployment_error']}")
             time.sleep(5 * LOOK_EVERY)
 
 
-def command(api: httpx.Client, name: str, verb: str) -> None:
-    """Give a command; a busy server is asked again, as its answer says."""
-    while (answer := api.post(f"/v0/pipelines/{name}/{verb}")).status_code == 503:
-        pass
-    answer.raise_for_status()
+def command(api: Wire, name: str, verb: str) -> None:
+    """Give a command that must be accepted."""
+    api.ask("POST", f"/v0/pipelines/{name}/{verb}")

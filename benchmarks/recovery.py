@@ -3,10 +3,9 @@
 import time
 from typing import NamedTuple
 
-import httpx
-
 from benchmarks.measure import AtMost, Figure
 from benchmarks.plane import Plane, command, create, each, pipelines_of, reached, settled
+from benchmarks.wire import Wire
 
 PIPELINES = 200
 ROUNDS = 3
@@ -15,15 +14,15 @@ ROUNDS = 3
 def measure(plane: Plane) -> list[Figure]:
     """Kill and start again; then every pipeline must follow a pause, which only a watched process can."""
     names = [f"kept-{number:03}" for number in range(PIPELINES)]
-    with plane.api() as api:
-        each(lambda name: create(api, name), names)
-        settled(api, "program_status", "Success", set(names))
-        each(lambda name: command(api, name, "start"), names)
-        settled(api, "deployment_status", "Running", set(names))
+    api = plane.wire()
+    each(lambda name: create(api, name), names)
+    settled(api, "program_status", "Success", set(names))
+    each(lambda name: command(api, name, "start"), names)
+    settled(api, "deployment_status", "Running", set(names))
     rounds = [_round(plane, names) for _ in range(ROUNDS)]
-    with plane.api() as api:
-        each(lambda name: command(api, name, "stop?force=true"), names)
-        settled(api, "deployment_status", "Stopped", set(names))
+    api = plane.wire()
+    each(lambda name: command(api, name, "stop?force=true"), names)
+    settled(api, "deployment_status", "Stopped", set(names))
     measure = f"killed whole with {PIPELINES} running, until all follow again"
     whole = [r.up + r.followed for r in rounds]
     return [
@@ -53,15 +52,15 @@ def _round(plane: Plane, names: list[str]) -> _Round:
     began = time.perf_counter()
     plane.run()
     up = time.perf_counter()
-    with plane.api() as api:
-        _each_follows(api, names, "pause", "Paused")
-        followed = time.perf_counter()
-        if {process.pid for process in pipelines_of(plane.home)} != before:
-            raise RuntimeError("a pipeline's process was restarted or lost")
-        _each_follows(api, names, "resume", "Running")
+    api = plane.wire()
+    _each_follows(api, names, "pause", "Paused")
+    followed = time.perf_counter()
+    if {process.pid for process in pipelines_of(plane.home)} != before:
+        raise RuntimeError("a pipeline's process was restarted or lost")
+    _each_follows(api, names, "resume", "Running")
     return _Round(up - began, followed - up, time.perf_counter() - followed)
 
 
-def _each_follows(api: httpx.Client, names: list[str], verb: str, status: str) -> None:
+def _each_follows(api: Wire, names: list[str], verb: str, status: str) -> None:
     each(lambda name: command(api, name, verb), names)
     reached(api, "deployment_status", status, names)

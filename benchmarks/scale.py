@@ -6,10 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import httpx
-
 from benchmarks.measure import AtMost, Figure, percentile
 from benchmarks.plane import Plane, command, create, each, settled, statuses
+from benchmarks.wire import Wire
 
 SIZES = (10, 100, 1_000, 10_000)
 SAMPLES = 40
@@ -42,33 +41,33 @@ def measure(plane: Plane, largest: int = SIZES[-1]) -> Growth:
     sizes, running = [size for size in SIZES if size <= largest], largest // 10
     points, names = [], [f"scale-{number:05}" for number in range(max(sizes))]
     more = [f"more-{number:04}" for number in range(running)]
-    with plane.api() as api:
-        create(api, "first")
-        settled(api, "program_status", "Success", {"first"})
-        base = _memory(plane)
-        made = 0
-        for size in sizes:
-            each(lambda name: create(api, name, ""), names[made:size])
-            settled(api, "program_status", "Success", set(names[:size]))
-            made = size
-            points.append(_point(plane, api, size, names[:size]))
-        stopped = points[-1].memory_kib
-        figures = [
-            Figure(
-                f"memory of each of {made:,} stopped pipelines",
-                [(stopped - base) / made],
-                aims=[AtMost(100)],
-                unit="KiB",
-                note=f"worker and API; Temporal has {points[-1].temporal_kib / KIB:.0f} MiB",
-            ),
-            *_running(plane, api, more, stopped),
-        ]
-        each(lambda name: command(api, name, "stop?force=true"), more)
-        settled(api, "deployment_status", "Stopped", set(more))
+    api = plane.wire()
+    create(api, "first")
+    settled(api, "program_status", "Success", {"first"})
+    base = _memory(plane)
+    made = 0
+    for size in sizes:
+        each(lambda name: create(api, name, ""), names[made:size])
+        settled(api, "program_status", "Success", set(names[:size]))
+        made = size
+        points.append(_point(plane, api, size, names[:size]))
+    stopped = points[-1].memory_kib
+    figures = [
+        Figure(
+            f"memory of each of {made:,} stopped pipelines",
+            [(stopped - base) / made],
+            aims=[AtMost(100)],
+            unit="KiB",
+            note=f"worker and API; Temporal has {points[-1].temporal_kib / KIB:.0f} MiB",
+        ),
+        *_running(plane, api, more, stopped),
+    ]
+    each(lambda name: command(api, name, "stop?force=true"), more)
+    settled(api, "deployment_status", "Stopped", set(more))
     return Growth(figures, points)
 
 
-def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -> list[Figure]:
+def _running(plane: Plane, api: Wire, names: list[str], before: float) -> list[Figure]:
     """Create and start a thousand while somebody looks at one of them all the time."""
     each(lambda name: create(api, name, ""), names)
     settled(api, "program_status", "Success", set(names))
@@ -76,13 +75,12 @@ def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -
     looks: list[float] = []
 
     def look() -> None:
-        with plane.api() as looking:
-            while not over.is_set():
-                started = time.perf_counter()
-                answer = looking.get(f"/v0/pipelines/{names[0]}", params={"selector": "status"})
-                answer.raise_for_status()
-                looks.append((time.perf_counter() - started) * 1e3)
-                time.sleep(0.05)
+        looking = plane.wire()
+        while not over.is_set():
+            started = time.perf_counter()
+            looking.ask("GET", f"/v0/pipelines/{names[0]}?selector=status")
+            looks.append((time.perf_counter() - started) * 1e3)
+            time.sleep(0.05)
 
     beside = ThreadPoolExecutor(1)
     watching = beside.submit(look)
@@ -111,7 +109,7 @@ def _running(plane: Plane, api: httpx.Client, names: list[str], before: float) -
     ]
 
 
-def _point(plane: Plane, api: httpx.Client, size: int, names: list[str]) -> Point:
+def _point(plane: Plane, api: Wire, size: int, names: list[str]) -> Point:
     admissions, lists = [], []
     for number in range(SAMPLES):
         started = time.perf_counter()

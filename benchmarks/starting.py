@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import httpx
 import psutil
 
 from benchmarks.anatomy import START, Call
@@ -30,6 +29,7 @@ from benchmarks.plane import (
     reached,
     settled,
 )
+from benchmarks.wire import Wire
 from sluicegate import config
 from sluicegate.protocol import PORT_FILE, STORAGE_FOLDER, EngineConfig
 from sluicegate.settings import Settings
@@ -72,20 +72,20 @@ def measure_crowd(plane: Plane) -> list[Figure]:
     names = [f"many-{number:03}" for number in range(CROWD)]
     at_once = Settings().provisions_at_once
     measured, bare = [], []
-    with plane.api() as api:
-        each(lambda name: create(api, name), names)
-        settled(api, "program_status", "Success", set(names))
-        for _ in range(ROUNDS):
-            began = time.perf_counter()
-            each(lambda name: command(api, name, "start"), names, at_once=32)
-            reached(api, "deployment_status", "Running", names)
-            measured.append((time.perf_counter() - began) * 1e3)
-            each(lambda name: command(api, name, "stop?force=true"), names)
-            settled(api, "deployment_status", "Stopped", set(names))
-            bare.append(_cold_starts(at_once))
-        each(lambda name: command(api, name, "clear"), names)
-        settled(api, "storage_status", "Cleared", set(names))
-        each(lambda name: api.delete(f"/v0/pipelines/{name}").raise_for_status(), names)
+    api = plane.wire()
+    each(lambda name: create(api, name), names)
+    settled(api, "program_status", "Success", set(names))
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        each(lambda name: command(api, name, "start"), names, at_once=32)
+        reached(api, "deployment_status", "Running", names)
+        measured.append((time.perf_counter() - began) * 1e3)
+        each(lambda name: command(api, name, "stop?force=true"), names)
+        settled(api, "deployment_status", "Stopped", set(names))
+        bare.append(_cold_starts(at_once))
+    each(lambda name: command(api, name, "clear"), names)
+    settled(api, "storage_status", "Cleared", set(names))
+    each(lambda name: api.ask("DELETE", f"/v0/pipelines/{name}"), names)
     floor = f"{CROWD} cold starts, {at_once} at a time"
     return [Figure(f"{CROWD} starts at once until all run", measured, floor, bare, [Times(1.3)])]
 
@@ -199,13 +199,12 @@ def engine_running(program: str = PROGRAM, configured: dict[str, Any] | None = N
 
 
 def _until_running(port_file: Path, token: str) -> None:
-    headers = {"Authorization": f"Bearer {token}"}
     deadline = time.monotonic() + 60
-    with httpx.Client(headers=headers) as client:
-        while time.monotonic() < deadline:
-            if port_file.exists():
-                status = client.get(f"http://127.0.0.1:{port_file.read_text().strip()}/status").json()
-                if status["runtime_status"] == "Running":
-                    return
-            time.sleep(LOOK_EVERY)
+    engine: Wire | None = None
+    while time.monotonic() < deadline:
+        if engine is None and port_file.exists():
+            engine = Wire(f"127.0.0.1:{port_file.read_text().strip()}", Authorization=f"Bearer {token}")
+        if engine is not None and engine.read("/status")["runtime_status"] == "Running":
+            return
+        time.sleep(LOOK_EVERY)
     raise RuntimeError("the engine did not start; run `make demo` to see why")

@@ -5,6 +5,7 @@ import json
 import time
 from datetime import UTC, datetime
 
+import httpx
 from temporalio.client import Client
 
 from benchmarks.measure import AtMost, Figure
@@ -19,7 +20,7 @@ SAMPLES = 60
 def measure(plane: Plane) -> list[Figure]:
     """Cause a transition, wait for it on the stream, look up the pipeline by a bare call."""
     measured, bare = [], []
-    with plane.api() as api, asyncio.Runner() as runner:
+    with httpx.Client(base_url=plane.url, timeout=120) as api, asyncio.Runner() as runner:
         pipeline = Pipeline(plane)
         workflow = temporal.pipeline_workflow_id(DEFAULT_TENANT, pipeline.name)
         client = runner.run(Client.connect(plane.temporal_address, plugins=[temporal.PLUGIN]))
