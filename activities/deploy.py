@@ -25,6 +25,9 @@ from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
 LOOK_EVERY = 0.003
 """Seconds between looks for the address of a process that starts; it is what the user waits for."""
+LOOK_SHARE = 1 / 50
+"""Of the time that it has taken so far, which is between looks where that is longer: those that many at once
+take while they start would keep them from it."""
 CHECK_EVERY = 0.05
 """Seconds between looks whether it has ended, which cost more."""
 INITIALISED_WITHIN = timedelta(seconds=1)
@@ -106,7 +109,7 @@ class Deployments:
         """Wait until the process answers, which is looked at once at least; None where it has not by then, or
         where it never began. Raises ApplicationError where it has ended."""
         seconds, checked = asyncio.get_running_loop().time, -math.inf
-        answered = None
+        began, answered = seconds(), None
         while True:
             if seconds() >= checked + CHECK_EVERY:
                 checked = seconds()
@@ -124,7 +127,7 @@ class Deployments:
                     return Provisioned(location=found.address, details=found.details, observation=seen)
             if now() >= until:
                 return None
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(max(LOOK_EVERY, (seconds() - began) * LOOK_SHARE))
 
     async def _first_look(self, address: str, deployment: Deployment) -> Observation | None:
         try:

@@ -217,12 +217,13 @@ def settled(api: Wire, key: str, value: str, names: set[str]) -> None:
 def reached(api: Wire, key: str, value: str, names: Iterable[str]) -> None:
     """Wait until all of the pipelines named show a value, at whichever is not there yet: noticed at once, and
     less work for the server than lists of all. Raises RuntimeError where one ended with an error."""
-    deadline = time.monotonic() + SETTLED_WITHIN
+    began = time.monotonic()
+    deadline = began + SETTLED_WITHIN
     for name in names:
         while (shown := api.read(f"/v0/pipelines/{name}?selector=status"))[key] != value:
             if shown["deployment_error"] or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not come to {key} {value}: {shown['deployment_error']}")
-            time.sleep(5 * LOOK_EVERY)
+            time.sleep(max(5 * LOOK_EVERY, (time.monotonic() - began) / 100))
 
 
 def command(api: Wire, name: str, verb: str) -> None:
