@@ -31,7 +31,6 @@ class Wire:
         try:
             return self._asked(method, path, body, headers)
         except ConnectionError:  # the other side has closed it while nothing was asked
-            self._connection.close()
             return self._asked(method, path, body, headers)
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
@@ -50,9 +49,13 @@ class Wire:
     def _asked(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answer:
         sent = None if body is None else json.dumps(body).encode()
         kind = {} if sent is None else {"Content-Type": "application/json"}
-        self._connection.request(method, path, sent, {**self._headers, **kind, **headers})
-        answer = self._connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
+        try:
+            self._connection.request(method, path, sent, {**self._headers, **kind, **headers})
+            answer = self._connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        except OSError:
+            self._connection.close()  # else it would wait for an answer to what was never asked
+            raise
 
     @property
     def _connection(self) -> HTTPConnection:

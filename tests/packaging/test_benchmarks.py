@@ -1,12 +1,16 @@
 """Figures are judged as their aims say, and the page shows what was written down."""
 
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from benchmarks import page
 from benchmarks.measure import Aim, AtMost, Figure, Over, Share, Times, percentile
+from benchmarks.wire import Wire
 
 FIGURE = Figure("calls", [10.0, 20.0, 90.0], "bare calls", [5.0, 10.0, 15.0])
 
@@ -45,3 +49,44 @@ def test_the_page_shows_each_figure_and_keeps_its_words(tmp_path: Path) -> None:
     assert (lines[0], lines[-1], len(lines)) == ("before", "after", 7)
     row = "| calls (noisy) | 20 ms | 90 ms | bare calls | 10 ms | 15 ms | median 2.00x, ≤ 1.9x **not met** |"
     assert row in lines
+
+
+def test_a_caller_asks_again_where_nobody_answered_yet() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+    wire = Wire(f"http://127.0.0.1:{port}")
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            wire.once("GET", "/")
+    with HTTPServer(("127.0.0.1", port), Busy) as server, ThreadPoolExecutor(1) as beside:
+        serving = beside.submit(server.serve_forever)
+        try:
+            assert wire.read("/thing") == {"path": "/thing"}
+            with pytest.raises(RuntimeError, match="GET /missing: 404 b'no'"):
+                wire.ask("GET", "/missing")
+        finally:
+            server.shutdown()
+        serving.result()
+
+
+class Busy(BaseHTTPRequestHandler):
+    """A server that is busy at first."""
+
+    refused = 0
+
+    def do_GET(self) -> None:
+        """Tell the path."""
+        if type(self).refused < 1:
+            type(self).refused += 1
+            self._answer(503, b"")
+        elif self.path == "/missing":
+            self._answer(404, b"no")
+        else:
+            self._answer(200, json.dumps({"path": self.path}).encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Retry-After", "0.01")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
