@@ -10,7 +10,16 @@ from random import Random
 
 import pytest
 
-from sluicegate.engine.checkpoints.manifest import BLOCK, HEAD, Damaged, Manifest, draft, segment_name
+from sluicegate.engine.checkpoints import reading
+from sluicegate.engine.checkpoints.manifest import (
+    BLOCK,
+    HEAD,
+    Damaged,
+    Manifest,
+    digest_of,
+    draft,
+    segment_name,
+)
 from sluicegate.engine.checkpoints.segments import LARGEST
 from sluicegate.engine.checkpoints.store import CheckpointError, Store
 from sluicegate.engine.stored import Stored
@@ -70,6 +79,33 @@ def test_an_empty_database_has_a_head_only(store: Store, tmp_path: Path) -> None
     file = File(tmp_path / "db", 0)
     assert restored(store, save(store, file), tmp_path) == file.path.read_bytes()
     assert not store.segments.names()
+
+
+def test_only_changed_blocks_are_hashed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = []
+
+    def counting(block: memoryview) -> str:
+        hashed.append(bytes(block))
+        return digest_of(block)
+
+    monkeypatch.setattr(reading, "digest_of", counting)
+    file = File(tmp_path / "db", 10)
+    before = save(store, file)
+    assert hashed == file.blocks
+    changed = bytearray(file.blocks[3])
+    changed[BLOCK // 2] ^= 1
+    file.blocks[3] = bytes(changed)
+    file.blocks[7], file.blocks[8] = file.blocks[8], file.blocks[7]
+    file.write()
+    hashed.clear()
+    made = save(store, file)
+    assert sorted(hashed) == sorted([file.blocks[3], file.blocks[7], file.blocks[8]])
+    hashed.clear()
+    assert restored(store, made, tmp_path) == file.path.read_bytes()
+    assert hashed == file.blocks  # who puts it together trusts nothing
+    assert restored(store, before, tmp_path) != file.path.read_bytes()
 
 
 def test_only_new_blocks_are_written(store: Store, tmp_path: Path) -> None:
