@@ -13,7 +13,7 @@ from temporalio.client import Client
 from benchmarks import load
 from benchmarks.anatomy import ADMISSION, Call
 from benchmarks.measure import AtMost, Figure, Share, Times
-from benchmarks.plane import Pipeline, Plane, command, create, each, settled
+from benchmarks.plane import Pipeline, Plane, Spending, command, create, each, settled
 
 SAMPLES = 300
 WARM_UP = 20
@@ -21,8 +21,6 @@ CALLERS = 32
 PIPELINES = 200
 SECONDS = 6.0
 ROUNDS = 3
-_PARTS = ("temporal", "worker", "api")
-_PARTLY = "an admission of a crowd, of it: processor time of"
 
 
 def measure(plane: Plane) -> list[Figure]:
@@ -73,7 +71,7 @@ def measure_crowd(plane: Plane) -> list[Figure]:
             unit="/s",
             note=note,
         ),
-        *(Figure(f"{_PARTLY} {part}", took) for part, took in crowd.spent.items()),
+        *crowd.spent,
         Figure(
             f"admission, {CALLERS} callers, one pipeline",
             crowd.one.took_ms,
@@ -96,15 +94,14 @@ class _Crowd(NamedTuple):
     many: load.Load
     one: load.Load
     bare: load.Load
-    spent: dict[str, list[float]]
-    """Processor milliseconds of each part for one admission of many, by round."""
+    spent: list[Figure]
     refused: int
 
 
 async def _crowd(plane: Plane, names: list[str]) -> _Crowd:
     refused = 0
     api, loop = plane.wire(), asyncio.get_running_loop()
-    spent: dict[str, list[float]] = {part: [] for part in _PARTS}
+    spending = Spending(plane)
     with ThreadPoolExecutor(CALLERS) as callers:
 
         async def start(name: str) -> None:
@@ -115,15 +112,14 @@ async def _crowd(plane: Plane, names: list[str]) -> _Crowd:
         floor = await _Floor.at(plane, PIPELINES)
         many, bare = load.Load([], []), load.Load([], [])
         for _ in range(ROUNDS):
-            before = {part: plane.spent(part) for part in _PARTS}
+            spending.begin()
             came = await load.run(lambda turn: start(names[turn % PIPELINES]), CALLERS, SECONDS)
-            for part, seconds in before.items():
-                spent[part].append((plane.spent(part) - seconds) * 1e3 / len(came.took_ms))
+            spending.end(len(came.took_ms))
             _add(many, came)
             _add(bare, await load.run(floor.signal, CALLERS, SECONDS))
         await floor.end()
         one = await load.run(lambda turn: start(names[0]), CALLERS, SECONDS)
-    return _Crowd(many, one, bare, spent, refused)
+    return _Crowd(many, one, bare, spending.figures("an admission of a crowd"), refused)
 
 
 def _add(whole: load.Load, part: load.Load) -> None:

@@ -28,6 +28,7 @@ from sluicegate.access.entries import DEFAULT_TENANT
 READY_WITHIN = 60.0
 SETTLED_WITHIN = 1800.0
 LOOK_EVERY = 0.01
+PARTS = ("temporal", "worker", "api")
 STUB = Path(__file__).with_name("stub.py")
 PROGRAM = """
 CREATE TABLE numbers (n BIGINT NOT NULL PRIMARY KEY) WITH ('materialized' = 'true');
@@ -70,9 +71,13 @@ class Plane:
         """The process of `temporal`, `worker` or `api`."""
         return psutil.Process(self.described["children"][name])
 
-    def spent(self, name: str) -> float:
-        """The processor time that a part has taken so far, in seconds."""
-        return sum(self.part(name).cpu_times()[:2])
+    def spent(self) -> dict[str, float]:
+        """The processor time in seconds that each part has taken so far, and the pipelines that are there."""
+        taken = {name: sum(self.part(name).cpu_times()[:2]) for name in PARTS} | {"pipelines": 0.0}
+        for process in pipelines_of(self.home):
+            with suppress(psutil.NoSuchProcess):
+                taken["pipelines"] += sum(process.cpu_times()[:2])
+        return taken
 
     def run(self) -> None:
         """Start it, for the first time or again, and wait until it is ready."""
@@ -107,6 +112,31 @@ class Plane:
         for process in pipelines_of(self.home):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+class Spending:
+    """Who takes the processors during what is measured."""
+
+    def __init__(self, plane: Plane) -> None:
+        """Look at all parts of a control plane, and at its pipelines."""
+        self._plane = plane
+        self._before: dict[str, float] = {}
+        self._taken: dict[str, list[float]] = {part: [] for part in plane.spent()}
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._before = self._plane.spent()
+
+    def end(self, calls: int) -> None:
+        """Count until now, by each of so many calls."""
+        for part, seconds in self._plane.spent().items():
+            self._taken[part].append((seconds - self._before[part]) * 1e3 / calls)
+
+    def figures(self, whole: str) -> list[Figure]:
+        """A figure for each."""
+        return [
+            Figure(f"{whole}, of it: processor time of {part}", took) for part, took in self._taken.items()
+        ]
 
 
 def pipelines_of(home: Path) -> list[psutil.Process]:

@@ -4,7 +4,7 @@ import time
 from typing import NamedTuple
 
 from benchmarks.measure import AtMost, Figure
-from benchmarks.plane import Plane, command, create, each, pipelines_of, reached, settled
+from benchmarks.plane import Plane, Spending, command, create, each, pipelines_of, reached, settled
 from benchmarks.wire import Wire
 
 PIPELINES = 200
@@ -19,7 +19,8 @@ def measure(plane: Plane) -> list[Figure]:
     settled(api, "program_status", "Success", set(names))
     each(lambda name: command(api, name, "start"), names)
     settled(api, "deployment_status", "Running", set(names))
-    rounds = [_round(plane, names) for _ in range(ROUNDS)]
+    spending = Spending(plane)
+    rounds = [_round(plane, names, spending) for _ in range(ROUNDS)]
     api = plane.wire()
     each(lambda name: command(api, name, "stop?force=true"), names)
     settled(api, "deployment_status", "Stopped", set(names))
@@ -35,6 +36,7 @@ def measure(plane: Plane) -> list[Figure]:
             [r.followed_later for r in rounds],
             unit="s",
         ),
+        *spending.figures("a recovery of one of them"),
     ]
 
 
@@ -46,15 +48,17 @@ class _Round(NamedTuple):
     followed_later: float
 
 
-def _round(plane: Plane, names: list[str]) -> _Round:
+def _round(plane: Plane, names: list[str], spending: Spending) -> _Round:
     before = {process.pid for process in pipelines_of(plane.home)}
     plane.kill()
     began = time.perf_counter()
     plane.run()
     up = time.perf_counter()
     api = plane.wire()
+    spending.begin()
     _each_follows(api, names, "pause", "Paused")
     followed = time.perf_counter()
+    spending.end(PIPELINES)
     if {process.pid for process in pipelines_of(plane.home)} != before:
         raise RuntimeError("a pipeline's process was restarted or lost")
     _each_follows(api, names, "resume", "Running")

@@ -132,6 +132,7 @@ def _memory(plane: Plane) -> float:
 
 def _load(plane: Plane, seconds: float = 20.0) -> float:
     """The share of one core that worker and API take, on average over a while."""
-    before = plane.spent("worker") + plane.spent("api")
+    before = plane.spent()
     time.sleep(seconds)
-    return (plane.spent("worker") + plane.spent("api") - before) / seconds
+    after = plane.spent()
+    return sum(after[part] - before[part] for part in ("worker", "api")) / seconds

@@ -23,6 +23,7 @@ from benchmarks.plane import (
     READY_WITHIN,
     Pipeline,
     Plane,
+    Spending,
     command,
     create,
     each,
@@ -72,14 +73,16 @@ def measure_crowd(plane: Plane) -> list[Figure]:
     names = [f"many-{number:03}" for number in range(CROWD)]
     at_once = Settings().provisions_at_once
     measured, bare = [], []
-    api = plane.wire()
+    api, spending = plane.wire(), Spending(plane)
     each(lambda name: create(api, name), names)
     settled(api, "program_status", "Success", set(names))
     for _ in range(ROUNDS):
+        spending.begin()
         began = time.perf_counter()
         each(lambda name: command(api, name, "start"), names, at_once=32)
         reached(api, "deployment_status", "Running", names)
         measured.append((time.perf_counter() - began) * 1e3)
+        spending.end(CROWD)
         each(lambda name: command(api, name, "stop?force=true"), names)
         settled(api, "deployment_status", "Stopped", set(names))
         bare.append(_cold_starts(at_once))
@@ -87,7 +90,8 @@ def measure_crowd(plane: Plane) -> list[Figure]:
     settled(api, "storage_status", "Cleared", set(names))
     each(lambda name: api.ask("DELETE", f"/v0/pipelines/{name}"), names)
     floor = f"{CROWD} cold starts, {at_once} at a time"
-    return [Figure(f"{CROWD} starts at once until all run", measured, floor, bare, [Times(1.3)])]
+    whole = Figure(f"{CROWD} starts at once until all run", measured, floor, bare, [Times(1.3)])
+    return [whole, *spending.figures("a start among a hundred")]
 
 
 class _Starts(NamedTuple):
