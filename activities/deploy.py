@@ -26,10 +26,10 @@ from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 LOOK_EVERY = 0.003
 """Seconds between looks for the address of a process that starts; it is what the user waits for."""
 LOOK_SHARE = 1 / 50
-"""Of the time that it has taken so far, which is between looks where that is longer: those that many at once
-take while they start would keep them from it."""
+"""Looks are this share of the time so far apart at least, or those at many that start at once slow them
+down."""
 CHECK_EVERY = 0.05
-"""Seconds between looks whether it has ended, which cost more."""
+"""Seconds between looks whether it has ended, which cost more; the others are never further apart."""
 INITIALISED_WITHIN = timedelta(seconds=1)
 """A process that is initialised sooner is shown with what it became, which saves the user a round."""
 TURN = timedelta(seconds=10)
@@ -41,6 +41,11 @@ REJECTED = "ProvisionRejected"
 UNRESOLVED = "ReferenceUnresolved"
 TIMED_OUT = "ProvisionTimedOut"
 REFUSED = "SteerRefused"
+
+
+def pause(taken: float) -> float:
+    """Seconds until the next look at a process that has taken so many to start."""
+    return min(max(LOOK_EVERY, taken * LOOK_SHARE), CHECK_EVERY)
 
 
 class Deployments:
@@ -88,8 +93,9 @@ class Deployments:
                 deadline = deployment.deadline + (now() - came)
                 if starts:
                     await self._begin(deployment)
-                found = await self._ready(deployment, now, until=min(deadline, now() + TURN))
-            found = found or await self._ready(deployment, now, until=deadline)
+                begun = asyncio.get_running_loop().time()
+                found = await self._ready(deployment, now, begun, until=min(deadline, now() + TURN))
+            found = found or await self._ready(deployment, now, begun, until=deadline)
         if found is None:
             text = "The process did not answer in time."
             raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
@@ -104,12 +110,14 @@ class Deployments:
             raise ApplicationError(str(rejected), type=REJECTED, non_retryable=True) from rejected
 
     async def _ready(
-        self, deployment: Deployment, now: Callable[[], datetime], *, until: datetime
+        self, deployment: Deployment, now: Callable[[], datetime], begun: float, *, until: datetime
     ) -> Provisioned | None:
-        """Wait until the process answers, which is looked at once at least; None where it has not by then, or
-        where it never began. Raises ApplicationError where it has ended."""
+        """Wait until a process answers that began at that time of the loop; it is looked at once at least.
+
+        None where it has not answered by `until`, or never began. Raises ApplicationError where it has ended.
+        """
         seconds, checked = asyncio.get_running_loop().time, -math.inf
-        began, answered = seconds(), None
+        answered = None
         while True:
             if seconds() >= checked + CHECK_EVERY:
                 checked = seconds()
@@ -127,7 +135,7 @@ class Deployments:
                     return Provisioned(location=found.address, details=found.details, observation=seen)
             if now() >= until:
                 return None
-            await asyncio.sleep(max(LOOK_EVERY, (seconds() - began) * LOOK_SHARE))
+            await asyncio.sleep(pause(seconds() - begun))
 
     async def _first_look(self, address: str, deployment: Deployment) -> Observation | None:
         try:

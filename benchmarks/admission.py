@@ -13,7 +13,7 @@ from temporalio.client import Client
 from benchmarks import load
 from benchmarks.anatomy import ADMISSION, Call
 from benchmarks.measure import AtMost, Figure, Share, Times
-from benchmarks.plane import Pipeline, Plane, Spending, command, create, each, settled
+from benchmarks.plane import Pipeline, Plane, ProcessorTime, command, create, each, settled
 
 SAMPLES = 300
 WARM_UP = 20
@@ -101,7 +101,7 @@ class _Crowd(NamedTuple):
 async def _crowd(plane: Plane, names: list[str]) -> _Crowd:
     refused = 0
     api, loop = plane.wire(), asyncio.get_running_loop()
-    spending = Spending(plane)
+    spending = ProcessorTime(plane)
     with ThreadPoolExecutor(CALLERS) as callers:
 
         async def start(name: str) -> None:

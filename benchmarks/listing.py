@@ -97,6 +97,7 @@ def _another(plane: Plane) -> Iterator[Wire]:
         while not _answers(other) and time.monotonic() < deadline:
             time.sleep(0.05)
         yield other
+        other.close()
     finally:
         process.terminate()
         process.wait()

@@ -71,9 +71,13 @@ class Plane:
         """The process of `temporal`, `worker` or `api`."""
         return psutil.Process(self.described["children"][name])
 
+    def spent_by(self, name: str) -> float:
+        """The processor time in seconds that a part has taken so far."""
+        return sum(self.part(name).cpu_times()[:2])
+
     def spent(self) -> dict[str, float]:
         """The processor time in seconds that each part has taken so far, and the pipelines that are there."""
-        taken = {name: sum(self.part(name).cpu_times()[:2]) for name in PARTS} | {"pipelines": 0.0}
+        taken = {name: self.spent_by(name) for name in PARTS} | {"pipelines": 0.0}
         for process in pipelines_of(self.home):
             with suppress(psutil.NoSuchProcess):
                 taken["pipelines"] += sum(process.cpu_times()[:2])
@@ -114,14 +118,14 @@ class Plane:
                 process.kill()
 
 
-class Spending:
+class ProcessorTime:
     """Who takes the processors during what is measured."""
 
     def __init__(self, plane: Plane) -> None:
         """Look at all parts of a control plane, and at its pipelines."""
         self._plane = plane
         self._before: dict[str, float] = {}
-        self._taken: dict[str, list[float]] = {part: [] for part in plane.spent()}
+        self._taken: dict[str, list[float]] = {part: [] for part in (*PARTS, "pipelines")}
 
     def begin(self) -> None:
         """Count from now on."""
@@ -141,11 +145,11 @@ class Spending:
 
 def pipelines_of(home: Path) -> list[psutil.Process]:
     """The processes of pipelines of a data folder."""
-    words = (str(home / "pipelines"), "run")
+    words = str(home / "pipelines")
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if words[0] in " ".join(process.info["cmdline"] or [])
+        if words in " ".join(process.info["cmdline"] or [])
     ]
 
 
@@ -224,7 +228,7 @@ def each(do: Callable[[str], object], names: Iterable[str], at_once: int = 16) -
 
 def create(api: Wire, name: str, program: str = PROGRAM) -> None:
     """Create a pipeline."""
-    api.ask("POST", "/v0/pipelines", {"name": name, "program_code": program}, **{"Idempotency-Key": name})
+    api.insist("POST", "/v0/pipelines", {"name": name, "program_code": program}, **{"Idempotency-Key": name})
 
 
 def statuses(api: Wire) -> list[dict[str, Any]]:
@@ -258,4 +262,4 @@ def reached(api: Wire, key: str, value: str, names: Iterable[str]) -> None:
 
 def command(api: Wire, name: str, verb: str) -> None:
     """Give a command that must be accepted."""
-    api.ask("POST", f"/v0/pipelines/{name}/{verb}")
+    api.insist("POST", f"/v0/pipelines/{name}/{verb}")

@@ -4,7 +4,7 @@ import time
 from typing import NamedTuple
 
 from benchmarks.measure import AtMost, Figure
-from benchmarks.plane import Plane, Spending, command, create, each, pipelines_of, reached, settled
+from benchmarks.plane import Plane, ProcessorTime, command, create, each, pipelines_of, reached, settled
 from benchmarks.wire import Wire
 
 PIPELINES = 200
@@ -19,7 +19,7 @@ def measure(plane: Plane) -> list[Figure]:
     settled(api, "program_status", "Success", set(names))
     each(lambda name: command(api, name, "start"), names)
     settled(api, "deployment_status", "Running", set(names))
-    spending = Spending(plane)
+    spending = ProcessorTime(plane)
     rounds = [_round(plane, names, spending) for _ in range(ROUNDS)]
     api = plane.wire()
     each(lambda name: command(api, name, "stop?force=true"), names)
@@ -48,7 +48,7 @@ class _Round(NamedTuple):
     followed_later: float
 
 
-def _round(plane: Plane, names: list[str], spending: Spending) -> _Round:
+def _round(plane: Plane, names: list[str], spending: ProcessorTime) -> _Round:
     before = {process.pid for process in pipelines_of(plane.home)}
     plane.kill()
     began = time.perf_counter()
@@ -56,13 +56,15 @@ def _round(plane: Plane, names: list[str], spending: Spending) -> _Round:
     up = time.perf_counter()
     api = plane.wire()
     spending.begin()
+    asked = time.perf_counter()
     _each_follows(api, names, "pause", "Paused")
     followed = time.perf_counter()
     spending.end(PIPELINES)
     if {process.pid for process in pipelines_of(plane.home)} != before:
         raise RuntimeError("a pipeline's process was restarted or lost")
+    told = time.perf_counter()
     _each_follows(api, names, "resume", "Running")
-    return _Round(up - began, followed - up, time.perf_counter() - followed)
+    return _Round(up - began, followed - asked, time.perf_counter() - told)
 
 
 def _each_follows(api: Wire, names: list[str], verb: str, status: str) -> None:

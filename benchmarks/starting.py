@@ -23,7 +23,7 @@ from benchmarks.plane import (
     READY_WITHIN,
     Pipeline,
     Plane,
-    Spending,
+    ProcessorTime,
     command,
     create,
     each,
@@ -73,7 +73,7 @@ def measure_crowd(plane: Plane) -> list[Figure]:
     names = [f"many-{number:03}" for number in range(CROWD)]
     at_once = Settings().provisions_at_once
     measured, bare = [], []
-    api, spending = plane.wire(), Spending(plane)
+    api, spending = plane.wire(), ProcessorTime(plane)
     each(lambda name: create(api, name), names)
     settled(api, "program_status", "Success", set(names))
     for _ in range(ROUNDS):

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPMessage
+from http.client import HTTPConnection, HTTPException, HTTPMessage, RemoteDisconnected
 from typing import Any, NamedTuple
 
 
@@ -27,24 +27,32 @@ class Wire:
         self._here = threading.local()
 
     def once(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """Ask once, with a body of JSON where one is given. Raises OSError where nobody answers."""
+        """Ask, with a body of JSON where one is given. Raises OSError where nobody answers."""
+        kept = self._connection.sock is not None
         try:
             return self._asked(method, path, body, headers)
-        except ConnectionError:  # the other side has closed it while nothing was asked
-            return self._asked(method, path, body, headers)
+        except (RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            if not kept:
+                raise
+            return self._asked(method, path, body, headers)  # it was closed while nothing was asked
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
-        """Ask, again where the server is busy and when it says so, and return the body. Raises RuntimeError
-        where the answer is no success."""
+    def ask(self, method: str, path: str) -> bytes:
+        """Ask, and return the body. Raises RuntimeError where the answer is no success."""
+        return _successful(f"{method} {path}", self.once(method, path))
+
+    def insist(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
+        """Ask again where the server is busy, when it says so, and return the body. Raises as `ask`."""
         while (answer := self.once(method, path, body, **headers)).status == 503:
-            time.sleep(float(answer.headers["retry-after"]))
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {path}: {answer.status} {answer.body[:200]!r}")
-        return answer.body
+            time.sleep(float(answer.headers.get("retry-after", "1")))
+        return _successful(f"{method} {path}", answer)
 
     def read(self, path: str) -> Any:
-        """Ask for JSON."""
-        return json.loads(self.ask("GET", path))
+        """Insist on JSON."""
+        return json.loads(self.insist("GET", path))
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._connection.close()
 
     def _asked(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answer:
         sent = None if body is None else json.dumps(body).encode()
@@ -53,8 +61,8 @@ class Wire:
             self._connection.request(method, path, sent, {**self._headers, **kind, **headers})
             answer = self._connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
-        except OSError:
-            self._connection.close()  # else it would wait for an answer to what was never asked
+        except (OSError, HTTPException):
+            self._connection.close()  # else it would take no further request
             raise
 
     @property
@@ -63,3 +71,9 @@ class Wire:
         if connection is None:
             connection = self._here.connection = HTTPConnection(self._address, timeout=120)
         return connection
+
+
+def _successful(asked: str, answer: Answer) -> bytes:
+    if answer.status >= 300:
+        raise RuntimeError(f"{asked}: {answer.status} {answer.body[:200]!r}")
+    return answer.body

@@ -8,7 +8,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.deploy import REFUSED, REJECTED, TIMED_OUT, Deployments
+from activities.deploy import CHECK_EVERY, LOOK_EVERY, REFUSED, REJECTED, TIMED_OUT, Deployments, pause
 from sluicegate.lifecycle.effects import (
     Addressed,
     ApproveRequest,
@@ -55,6 +55,16 @@ async def provision(deployments: Deployments, given: Deployment) -> Provisioned:
     """Provision as a worker does."""
     found: Provisioned = await ActivityEnvironment().run(deployments.provision, given)
     return found
+
+
+def test_looks_are_the_further_apart_the_longer_a_start_takes() -> None:
+    assert [pause(taken) for taken in (0.0, 0.1, 1.0, 2.0, 3600.0)] == [
+        LOOK_EVERY,
+        LOOK_EVERY,
+        0.02,
+        0.04,
+        CHECK_EVERY,
+    ]
 
 
 async def test_a_process_that_initialises_quickly_is_shown_as_what_it_became(

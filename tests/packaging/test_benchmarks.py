@@ -3,7 +3,7 @@
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -51,20 +51,26 @@ def test_the_page_shows_each_figure_and_keeps_its_words(tmp_path: Path) -> None:
     assert row in lines
 
 
-def test_a_caller_asks_again_where_nobody_answered_yet() -> None:
+def test_a_caller_tells_nobody_busy_refused_and_answered_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]
     wire = Wire(f"http://127.0.0.1:{port}")
     for _ in range(2):
         with pytest.raises(ConnectionRefusedError):
             wire.once("GET", "/")
-    with HTTPServer(("127.0.0.1", port), Busy) as server, ThreadPoolExecutor(1) as beside:
+    with ThreadingHTTPServer(("127.0.0.1", port), Busy) as server, ThreadPoolExecutor(1) as beside:
         serving = beside.submit(server.serve_forever)
         try:
+            with pytest.raises(RuntimeError, match="GET /thing: 503"):
+                wire.ask("GET", "/thing")
             assert wire.read("/thing") == {"path": "/thing"}
+            assert wire.read("/closing") == {"path": "/closing"}
+            assert wire.ask("GET", "/thing") == b'{"path": "/thing"}'
+            assert Busy.refused == 2
             with pytest.raises(RuntimeError, match="GET /missing: 404 b'no'"):
                 wire.ask("GET", "/missing")
         finally:
+            wire.close()
             server.shutdown()
         serving.result()
 
@@ -72,11 +78,12 @@ def test_a_caller_asks_again_where_nobody_answered_yet() -> None:
 class Busy(BaseHTTPRequestHandler):
     """A server that is busy at first."""
 
+    protocol_version = "HTTP/1.1"
     refused = 0
 
     def do_GET(self) -> None:
         """Tell the path."""
-        if type(self).refused < 1:
+        if type(self).refused < 2:
             type(self).refused += 1
             self._answer(503, b"")
         elif self.path == "/missing":
@@ -90,3 +97,4 @@ class Busy(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection |= self.path == "/closing"  # without saying so

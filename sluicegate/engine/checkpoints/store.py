@@ -86,7 +86,7 @@ class Store:
         self._holds = 0
         self._sound: set[str] = set()
         """Segments that this process has written, or read and found as they should be."""
-        self._unchanged = reading.Unchanged()
+        self._digests = reading.DigestCache()
 
     def sweep(self) -> None:
         """Remove what was being written, or removed, when a process ended."""
@@ -272,7 +272,7 @@ class Store:
         """Write the blocks that have no place yet, and note theirs; return the digests of all, in order."""
         digests: list[str] = []
         seen = set(places)
-        with closing(reading.blocks(snapshot.runs(), self._unchanged.digest)) as read:
+        with closing(reading.blocks(snapshot.runs(), self._digests.digest)) as read:
             for blocks in read:
                 if not going_on():
                     return None
