@@ -145,11 +145,11 @@ class ProcessorTime:
 
 def pipelines_of(home: Path) -> list[psutil.Process]:
     """The processes of pipelines of a data folder."""
-    words = str(home / "pipelines")
+    folder = str(home / "pipelines")
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if words in " ".join(process.info["cmdline"] or [])
+        if folder in " ".join(process.info["cmdline"] or [])
     ]
 
 
