@@ -1,7 +1,7 @@
 """Heartbeats of effects that take a while, so that a dead worker is noticed within seconds."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -13,12 +13,12 @@ BEAT_TIMEOUT = timedelta(seconds=10)
 
 
 @asynccontextmanager
-async def heartbeating() -> AsyncIterator[None]:
-    """Heartbeat for as long as the block runs."""
+async def heartbeating(details: Callable[[], Sequence[str]] = tuple) -> AsyncIterator[None]:
+    """Heartbeat for as long as the block runs; the next attempt finds the details of the last."""
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
+            activity.heartbeat(*details())
             await asyncio.sleep(BEAT_EVERY.total_seconds())
 
     beating = asyncio.create_task(beat())

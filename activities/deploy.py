@@ -35,6 +35,8 @@ INITIALISED_WITHIN = timedelta(seconds=1)
 TURN = timedelta(seconds=10)
 """A process that takes longer to answer waits on without keeping others from starting."""
 STATUS_TIMEOUT = 5.0
+WAITING = "waiting for its turn"
+"""Detail of a start's heartbeats until its turn comes; the next attempt allows for the wait of this one."""
 
 # Types of the ApplicationErrors that the workflow decides by
 REJECTED = "ProvisionRejected"
@@ -82,14 +84,17 @@ class Deployments:
         """Start the process of a deployment unless it runs, and wait until it answers; what comes after the
         deadline starts nothing, so that only a process that is already there counts.
 
-        Waiting for its turn takes none of its time. Idempotent by generation. Raises ApplicationError of type
-        ProvisionRejected or ProvisionTimedOut where another attempt cannot help.
+        Waiting for its turn takes none of its time, nor does a crash of the worker meanwhile. Idempotent by
+        generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut where another
+        attempt cannot help.
         """
-        now = clock.of_temporal()
-        came = now()
+        now, info = clock.of_temporal(), activity.info()
+        came = info.scheduled_time if WAITING in info.heartbeat_details else now()
         starts = came < deployment.deadline
-        async with heartbeating():
+        waits = True
+        async with heartbeating(lambda: (WAITING,) if waits else ()):
             async with self._turns:
+                waits = False
                 deadline = deployment.deadline + (now() - came)
                 if starts:
                     await self._begin(deployment)

@@ -1,14 +1,26 @@
 """Deploying as an effect: what is waited for, what is given up, and what is left to the next attempt."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.deploy import CHECK_EVERY, LOOK_EVERY, REFUSED, REJECTED, TIMED_OUT, Deployments, pause
+from activities import beat
+from activities.deploy import (
+    CHECK_EVERY,
+    LOOK_EVERY,
+    REFUSED,
+    REJECTED,
+    TIMED_OUT,
+    WAITING,
+    Deployments,
+    pause,
+)
 from sluicegate.lifecycle.effects import (
     Addressed,
     ApproveRequest,
@@ -154,6 +166,39 @@ async def test_waiting_for_a_turn_takes_none_of_its_time(provisioner: Any, runti
     runtime.says = [seen(RuntimeStatus.RUNNING)]
     assert (await second).observation.runtime_status is RuntimeStatus.RUNNING
     assert provisioner.calls == ["provision 4 token of d"] * 2
+
+
+async def test_a_crash_while_it_waits_for_its_turn_takes_none_of_its_time(
+    deployments: Deployments, provisioner: Any, runtime: Any, seen: Any
+) -> None:
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    again = ActivityEnvironment()
+    again.info = replace(
+        again.info,
+        scheduled_time=STARTED,
+        started_time=STARTED + timedelta(minutes=5),
+        heartbeat_details=[WAITING],
+    )
+    await again.run(deployments.provision, deployment())
+    assert provisioner.calls == ["provision 4 token of d"]
+
+
+async def test_heartbeats_tell_whether_it_waits_for_its_turn(
+    provisioner: Any, runtime: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beat, "BEAT_EVERY", timedelta(milliseconds=1))
+    deployments = Deployments(provisioner, runtime, HOST, provisions_at_once=1)
+    runtime.says = [Unreachable("silence")]
+    first = asyncio.create_task(provision(deployments, deployment(within=0.2)))
+    beats: list[tuple[Any, ...]] = []
+    second = ActivityEnvironment()
+    second.on_heartbeat = lambda *details: beats.append(details)
+    behind = asyncio.create_task(second.run(deployments.provision, deployment(within=0.2)))
+    with pytest.raises(ApplicationError):
+        await first
+    with pytest.raises(ApplicationError):
+        await behind
+    assert [told for told, _ in groupby(beats)] == [(WAITING,), ()]
 
 
 @pytest.mark.parametrize(
