@@ -1,7 +1,7 @@
 """Watching: follows the process of each running deployment and signals its workflow only on a change.
 
 One activity per deployment holds a slot for days. It looks at the process once a second, more often while
-the process is changing or was just steered, and says nothing while it sees nothing new.
+the process is changing or does not do yet what it was told, and says nothing while it sees nothing new.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ LOOKS_A_SECOND = 250
 """Of all watches of a worker together, whose processes are looked at less often the more there are. A look
 takes the worker a fifth of a millisecond."""
 BUSY_EVERY = 0.05
-"""Seconds between looks at one that initialises or was just steered."""
+"""Seconds between looks at one that initialises, or was just steered and has not followed yet."""
 BUSY_FOR = 1.0
 BEAT_EVERY = 20.0
 BEAT_TIMEOUT = timedelta(seconds=90)
@@ -94,7 +94,7 @@ class Watches:
         self._watches: dict[str, _Watch] = {}
 
     def poke(self, pipeline_id: str) -> None:
-        """Look at a pipeline at once, and often for a while."""
+        """Look at a pipeline at once, and often until it does as it was told, for a while."""
         if watch := self._watches.get(pipeline_id):
             watch.busy_until = monotonic() + BUSY_FOR
             watch.look_now.set()
@@ -112,16 +112,18 @@ class Watches:
         beating = asyncio.create_task(_beat())
         try:
             while not watch.superseded:
+                watch.look_now.clear()
                 seen = await self._look(watch)
                 if seen.fatal is not None:
                     return seen
                 if watch.is_news(seen, asyncio.get_running_loop().time()):
                     await self._tell(watch, seen)
+                if seen.does_as_told and not watch.look_now.is_set():
+                    watch.busy_until = -inf
                 # Not `wait_for`, which in Python 3.11 loses a cancellation that comes with the event.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(watch.pause(len(self._watches))):
                         await watch.look_now.wait()
-                watch.look_now.clear()
             return watch.known
         finally:
             beating.cancel()

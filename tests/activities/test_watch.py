@@ -74,6 +74,55 @@ def test_only_a_process_that_changes_or_was_steered_is_looked_at_often(seen: Any
     assert first_pause(RuntimeStatus.INITIALIZING) == watching.BUSY_EVERY
 
 
+async def test_a_process_that_has_followed_is_looked_at_seldom_again(
+    begin: Any,
+    watches: Watches,
+    runtime: Any,
+    client: Any,
+    seen: Any,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "BUSY_FOR", 3600.0)
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    begin(request(seen(RuntimeStatus.RUNNING)))
+
+    async def looked(times: int) -> bool:
+        return bool(runtime.looks >= times)
+
+    async def looked_at_seldom() -> bool:
+        return watches._watches["p"].pause(1) == watching.IDLE_EVERY
+
+    await eventually(lambda: looked(1))
+    runtime.says = [seen(RuntimeStatus.RUNNING, RuntimeDesired.PAUSED)]
+    watches.poke("p")
+    await eventually(lambda: looked(5))
+    assert not await looked_at_seldom()
+    runtime.says = [seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)]
+    await eventually(looked_at_seldom)
+
+
+async def test_one_that_is_steered_during_a_look_is_looked_at_again(
+    begin: Any, watches: Watches, runtime: Any, client: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "IDLE_EVERY", 3600.0)
+    paused = seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)
+    runtime.says = [seen(RuntimeStatus.RUNNING), seen(RuntimeStatus.RUNNING, RuntimeDesired.PAUSED), paused]
+    look = runtime.status
+
+    async def steered_meanwhile(*given: Any, **more: Any) -> Observation:
+        if runtime.looks == 0:
+            watches.poke("p")
+        observation: Observation = await look(*given, **more)
+        return observation
+
+    monkeypatch.setattr(runtime, "status", steered_meanwhile)
+    begin(request(seen(RuntimeStatus.RUNNING)))
+    while paused not in [news.observation for news in client.signals]:
+        client.signalled.clear()
+        await client.signalled.wait()
+
+
 async def test_a_process_that_hangs_up_is_looked_at_at_once(
     begin: Any, runtime: Any, seen: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
