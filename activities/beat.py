@@ -13,13 +13,18 @@ BEAT_TIMEOUT = timedelta(seconds=10)
 
 
 @asynccontextmanager
-async def heartbeating(details: Callable[[], Sequence[str]] = tuple) -> AsyncIterator[None]:
-    """Heartbeat for as long as the block runs; the next attempt finds the details of the last."""
+async def heartbeating(
+    details: Callable[[], Sequence[str]] = tuple, *, every: timedelta = BEAT_EVERY
+) -> AsyncIterator[None]:
+    """Heartbeat for as long as the block runs; the next attempt finds the details of the last.
+
+    The first comes after the first wait, so that an effect that takes no time costs no request.
+    """
 
     async def beat() -> None:
         while True:
+            await asyncio.sleep(every.total_seconds())
             activity.heartbeat(*details())
-            await asyncio.sleep(BEAT_EVERY.total_seconds())
 
     beating = asyncio.create_task(beat())
     try:

@@ -24,10 +24,10 @@ from sluicegate.provision import Provisioner, ProvisionRejected, ReferenceUnreso
 from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
 LOOK_EVERY = 0.003
-"""Seconds between looks for the address of a process that starts; it is what the user waits for."""
+"""Seconds between looks for the address of a process that starts, which is what the user waits for; times
+those that start, or the looks at many would slow them down."""
 LOOK_SHARE = 1 / 50
-"""Looks are this share of the time so far apart at least, or those at many that start at once slow them
-down."""
+"""Looks are this share of the time so far apart at least."""
 CHECK_EVERY = 0.05
 """Seconds between looks whether it has ended, which cost more; the others are never further apart."""
 INITIALISED_WITHIN = timedelta(seconds=1)
@@ -45,9 +45,9 @@ TIMED_OUT = "ProvisionTimedOut"
 REFUSED = "SteerRefused"
 
 
-def pause(taken: float) -> float:
-    """Seconds until the next look at a process that has taken so many to start."""
-    return min(max(LOOK_EVERY, taken * LOOK_SHARE), CHECK_EVERY)
+def pause(taken: float, starting: int) -> float:
+    """Seconds until the next look at a process that has taken so many to start, one of so many that do."""
+    return min(max(LOOK_EVERY * starting, taken * LOOK_SHARE), CHECK_EVERY)
 
 
 class Deployments:
@@ -68,6 +68,7 @@ class Deployments:
         self._host = host
         self._poke = poke
         self._turns = asyncio.Semaphore(provisions_at_once)
+        self._starting = 0
 
     @property
     def host_id(self) -> str:
@@ -123,24 +124,28 @@ class Deployments:
         """
         seconds, checked = asyncio.get_running_loop().time, -math.inf
         answered = None
-        while True:
-            if seconds() >= checked + CHECK_EVERY:
-                checked = seconds()
-                ended = await self._provisioner.check(deployment)
-                if ended is not None and ended.traceless and now() >= until:
+        self._starting += 1
+        try:
+            while True:
+                if seconds() >= checked + CHECK_EVERY:
+                    checked = seconds()
+                    ended = await self._provisioner.check(deployment)
+                    if ended is not None and ended.traceless and now() >= until:
+                        return None
+                    if ended is not None:
+                        raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
+                found = await self._provisioner.locate(deployment)
+                seen = found and await self._first_look(found.address, deployment)
+                if found and seen:
+                    answered = answered or now()
+                    initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
+                    if not initialising or now() >= answered + INITIALISED_WITHIN:
+                        return Provisioned(location=found.address, details=found.details, observation=seen)
+                if now() >= until:
                     return None
-                if ended is not None:
-                    raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
-            found = await self._provisioner.locate(deployment)
-            seen = found and await self._first_look(found.address, deployment)
-            if found and seen:
-                answered = answered or now()
-                initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
-                if not initialising or now() >= answered + INITIALISED_WITHIN:
-                    return Provisioned(location=found.address, details=found.details, observation=seen)
-            if now() >= until:
-                return None
-            await asyncio.sleep(pause(seconds() - begun))
+                await asyncio.sleep(pause(seconds() - begun, self._starting))
+        finally:
+            self._starting -= 1
 
     async def _first_look(self, address: str, deployment: Deployment) -> Observation | None:
         try:

@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import clock
+from activities.beat import heartbeating
 from sluicegate import faults
 from sluicegate.lifecycle import refusals
 from sluicegate.lifecycle.effects import Failure, Observation, Observed, WatchRequest
@@ -34,7 +35,7 @@ takes the worker a fifth of a millisecond."""
 BUSY_EVERY = 0.05
 """Seconds between looks at one that initialises, or was just steered and has not followed yet."""
 BUSY_FOR = 1.0
-BEAT_EVERY = 20.0
+BEAT_EVERY = timedelta(seconds=20)
 BEAT_TIMEOUT = timedelta(seconds=90)
 DETAILS_EVERY = 10.0
 """Seconds between signals that are about details only, such as a count of errors (contract §1.11)."""
@@ -109,26 +110,28 @@ class Watches:
             older.superseded = True
             older.look_now.set()
         self._watches[request.pipeline_id] = watch
-        beating = asyncio.create_task(_beat())
         try:
-            while not watch.superseded:
-                watch.look_now.clear()
-                seen = await self._look(watch)
-                if seen.fatal is not None:
-                    return seen
-                if watch.is_news(seen, asyncio.get_running_loop().time()):
-                    await self._tell(watch, seen)
-                if seen.does_as_told and not watch.look_now.is_set():
-                    watch.busy_until = -inf
-                # Not `wait_for`, which in Python 3.11 loses a cancellation that comes with the event.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(watch.pause(len(self._watches))):
-                        await watch.look_now.wait()
-            return watch.known
+            async with heartbeating(every=BEAT_EVERY):
+                return await self._follow(watch)
         finally:
-            beating.cancel()
             if self._watches.get(request.pipeline_id) is watch:
                 del self._watches[request.pipeline_id]
+
+    async def _follow(self, watch: _Watch) -> Observation:
+        while not watch.superseded:
+            watch.look_now.clear()
+            seen = await self._look(watch)
+            if seen.fatal is not None:
+                return seen
+            if watch.is_news(seen, asyncio.get_running_loop().time()):
+                await self._tell(watch, seen)
+            if seen.does_as_told and not watch.look_now.is_set():
+                watch.busy_until = -inf
+            # Not `wait_for`, which in Python 3.11 loses a cancellation that comes with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(watch.pause(len(self._watches))):
+                    await watch.look_now.wait()
+        return watch.known
 
     async def _look(self, watch: _Watch) -> Observation:
         """Ask the process; where it does not answer, ask the provisioner whether it lives."""
@@ -191,9 +194,3 @@ class Watches:
         watch.known = seen
         watch.unheard = False
         watch.told_at = asyncio.get_running_loop().time()
-
-
-async def _beat() -> None:
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(BEAT_EVERY)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities import beat
+from activities import deploy
+from activities.beat import heartbeating
 from activities.deploy import (
     CHECK_EVERY,
     LOOK_EVERY,
@@ -70,13 +72,33 @@ async def provision(deployments: Deployments, given: Deployment) -> Provisioned:
 
 
 def test_looks_are_the_further_apart_the_longer_a_start_takes() -> None:
-    assert [pause(taken) for taken in (0.0, 0.1, 1.0, 2.0, 3600.0)] == [
+    assert [pause(taken, 1) for taken in (0.0, 0.1, 1.0, 2.0, 3600.0)] == [
         LOOK_EVERY,
         LOOK_EVERY,
         0.02,
         0.04,
         CHECK_EVERY,
     ]
+
+
+def test_looks_are_the_further_apart_the_more_start() -> None:
+    assert [pause(0.0, starting) for starting in (1, 8, 100)] == [LOOK_EVERY, 8 * LOOK_EVERY, CHECK_EVERY]
+
+
+async def test_a_start_that_is_over_keeps_no_other_from_being_looked_at_often(
+    deployments: Deployments, provisioner: Any, runtime: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many: list[int] = []
+
+    def paused(taken: float, starting: int) -> float:
+        many.append(starting)
+        return 0.0
+
+    monkeypatch.setattr(deploy, "pause", paused)
+    for _ in range(2):
+        runtime.says = [Unreachable("not yet"), seen(RuntimeStatus.RUNNING)]
+        await provision(deployments, deployment())
+    assert many == [1, 1]
 
 
 async def test_a_process_that_initialises_quickly_is_shown_as_what_it_became(
@@ -183,10 +205,19 @@ async def test_a_crash_while_it_waits_for_its_turn_takes_none_of_its_time(
     assert provisioner.calls == ["provision 4 token of d"]
 
 
+async def test_what_takes_no_time_has_no_heartbeat(deployments: Deployments, runtime: Any, seen: Any) -> None:
+    runtime.says = [Unreachable("not yet"), seen(RuntimeStatus.RUNNING)]
+    beats: list[tuple[Any, ...]] = []
+    effect = ActivityEnvironment()
+    effect.on_heartbeat = lambda *details: beats.append(details)
+    await effect.run(deployments.provision, deployment())
+    assert beats == []
+
+
 async def test_heartbeats_tell_whether_it_waits_for_its_turn(
     provisioner: Any, runtime: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beat, "BEAT_EVERY", timedelta(milliseconds=1))
+    monkeypatch.setattr(deploy, "heartbeating", partial(heartbeating, every=timedelta(milliseconds=1)))
     deployments = Deployments(provisioner, runtime, HOST, provisions_at_once=1)
     runtime.says = [Unreachable("silence")]
     first = asyncio.create_task(provision(deployments, deployment(within=0.2)))

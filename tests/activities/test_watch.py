@@ -274,7 +274,7 @@ async def test_a_newer_watch_of_the_same_pipeline_ends_the_older(begin: Any, run
 
 
 def test_a_watch_that_is_lost_is_noticed() -> None:
-    assert timedelta(seconds=watching.BEAT_EVERY) * 3 < watching.BEAT_TIMEOUT
+    assert watching.BEAT_EVERY * 3 < watching.BEAT_TIMEOUT
 
 
 SET_BACK = """
