@@ -1,7 +1,7 @@
 """Heartbeats of effects that take a while, so that a dead worker is noticed within seconds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -13,18 +13,13 @@ BEAT_TIMEOUT = timedelta(seconds=10)
 
 
 @asynccontextmanager
-async def heartbeating(
-    details: Callable[[], Sequence[str]] = tuple, *, every: timedelta = BEAT_EVERY
-) -> AsyncIterator[None]:
-    """Heartbeat for as long as the block runs; the next attempt finds the details of the last.
-
-    The first comes after the first wait, so that an effect that takes no time costs no request.
-    """
+async def heartbeating(every: timedelta = BEAT_EVERY) -> AsyncIterator[None]:
+    """Heartbeat for as long as the block runs, after each wait, so that what takes no time has none."""
 
     async def beat() -> None:
         while True:
             await asyncio.sleep(every.total_seconds())
-            activity.heartbeat(*details())
+            activity.heartbeat()
 
     beating = asyncio.create_task(beat())
     try:

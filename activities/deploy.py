@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from temporalio import activity
@@ -24,10 +25,10 @@ from sluicegate.provision import Provisioner, ProvisionRejected, ReferenceUnreso
 from sluicegate.runtime_client import Refused, RuntimeClient, Unreachable
 
 LOOK_EVERY = 0.003
-"""Seconds between looks for the address of a process that starts, which is what the user waits for; times
-those that start, or the looks at many would slow them down."""
+"""Seconds between looks for the address of a process that starts, which the user waits for. Multiplied by the
+number of those that start at the time, or the looks at many would slow them down."""
 LOOK_SHARE = 1 / 50
-"""Looks are this share of the time so far apart at least."""
+"""At least this share of the time that a start has taken lies between two looks."""
 CHECK_EVERY = 0.05
 """Seconds between looks whether it has ended, which cost more; the others are never further apart."""
 INITIALISED_WITHIN = timedelta(seconds=1)
@@ -35,8 +36,6 @@ INITIALISED_WITHIN = timedelta(seconds=1)
 TURN = timedelta(seconds=10)
 """A process that takes longer to answer waits on without keeping others from starting."""
 STATUS_TIMEOUT = 5.0
-WAITING = "waiting for its turn"
-"""Detail of a start's heartbeats until its turn comes; the next attempt allows for the wait of this one."""
 
 # Types of the ApplicationErrors that the workflow decides by
 REJECTED = "ProvisionRejected"
@@ -46,7 +45,7 @@ REFUSED = "SteerRefused"
 
 
 def pause(taken: float, starting: int) -> float:
-    """Seconds until the next look at a process that has taken so many to start, one of so many that do."""
+    """Seconds until the next look at a process that has taken so many to start, where so many start."""
     return min(max(LOOK_EVERY * starting, taken * LOOK_SHARE), CHECK_EVERY)
 
 
@@ -59,10 +58,11 @@ class Deployments:
         runtime: RuntimeClient,
         host: Host,
         *,
-        poke: Callable[[str], None] = lambda pipeline_id: None,
+        poke: Callable[[str, RuntimeDesired | None], None] = lambda pipeline_id, told: None,
         provisions_at_once: int = 8,
     ) -> None:
-        """Deploy through the given provisioner; `poke` is told the id of a pipeline just steered."""
+        """Deploy through the given provisioner; `poke` is told the id of a pipeline just steered, and what
+        it was told to do, or None where it was an approval."""
         self._provisioner = provisioner
         self._runtime = runtime
         self._host = host
@@ -85,17 +85,14 @@ class Deployments:
         """Start the process of a deployment unless it runs, and wait until it answers; what comes after the
         deadline starts nothing, so that only a process that is already there counts.
 
-        Waiting for its turn takes none of its time, nor does a crash of the worker meanwhile. Idempotent by
-        generation. Raises ApplicationError of type ProvisionRejected or ProvisionTimedOut where another
-        attempt cannot help.
+        Waiting for its turn takes none of its time. Idempotent by generation. Raises ApplicationError of type
+        ProvisionRejected or ProvisionTimedOut where another attempt cannot help.
         """
-        now, info = clock.of_temporal(), activity.info()
-        came = info.scheduled_time if WAITING in info.heartbeat_details else now()
+        now = clock.of_temporal()
+        came = now()
         starts = came < deployment.deadline
-        waits = True
-        async with heartbeating(lambda: (WAITING,) if waits else ()):
-            async with self._turns:
-                waits = False
+        async with heartbeating():
+            async with self._turn():
                 deadline = deployment.deadline + (now() - came)
                 if starts:
                     await self._begin(deployment)
@@ -106,6 +103,15 @@ class Deployments:
             text = "The process did not answer in time."
             raise ApplicationError(text, type=TIMED_OUT, non_retryable=True)
         return found
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._turns:
+            self._starting += 1
+            try:
+                yield
+            finally:
+                self._starting -= 1
 
     async def _begin(self, deployment: Deployment) -> None:
         try:
@@ -124,28 +130,24 @@ class Deployments:
         """
         seconds, checked = asyncio.get_running_loop().time, -math.inf
         answered = None
-        self._starting += 1
-        try:
-            while True:
-                if seconds() >= checked + CHECK_EVERY:
-                    checked = seconds()
-                    ended = await self._provisioner.check(deployment)
-                    if ended is not None and ended.traceless and now() >= until:
-                        return None
-                    if ended is not None:
-                        raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
-                found = await self._provisioner.locate(deployment)
-                seen = found and await self._first_look(found.address, deployment)
-                if found and seen:
-                    answered = answered or now()
-                    initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
-                    if not initialising or now() >= answered + INITIALISED_WITHIN:
-                        return Provisioned(location=found.address, details=found.details, observation=seen)
-                if now() >= until:
+        while True:
+            if seconds() >= checked + CHECK_EVERY:
+                checked = seconds()
+                ended = await self._provisioner.check(deployment)
+                if ended is not None and ended.traceless and now() >= until:
                     return None
-                await asyncio.sleep(pause(seconds() - begun, self._starting))
-        finally:
-            self._starting -= 1
+                if ended is not None:
+                    raise ApplicationError(str(ended), type=REJECTED, non_retryable=True)
+            found = await self._provisioner.locate(deployment)
+            seen = found and await self._first_look(found.address, deployment)
+            if found and seen:
+                answered = answered or now()
+                initialising = seen.runtime_status is RuntimeStatus.INITIALIZING and seen.fatal is None
+                if not initialising or now() >= answered + INITIALISED_WITHIN:
+                    return Provisioned(location=found.address, details=found.details, observation=seen)
+            if now() >= until:
+                return None
+            await asyncio.sleep(pause(seconds() - begun, self._starting))
 
     async def _first_look(self, address: str, deployment: Deployment) -> Observation | None:
         try:
@@ -162,6 +164,7 @@ class Deployments:
         """
         words = _ACTIVATING if request.initial is Initial.STANDBY else _STEERING
         await self._tell(request, *words[request.desired])
+        self._poke(request.pipeline_id, request.desired)
 
     @activity.defn(name="approve")
     async def approve(self, request: ApproveRequest) -> None:
@@ -174,13 +177,13 @@ class Deployments:
             for flag in ("silent_bootstrap", "concurrent_bootstrap")
         ]
         await self._tell(request, "POST", "/approve?" + "&".join(flags))
+        self._poke(request.pipeline_id, None)
 
     async def _tell(self, request: SteerRequest | ApproveRequest, method: str, path: str) -> None:
         try:
             await self._runtime.command(request.location, request.deployment_id, method, path)
         except Refused as refused:
             raise ApplicationError(str(refused), type=REFUSED, non_retryable=True) from refused
-        self._poke(request.pipeline_id)
 
     @activity.defn(name="deprovision")
     async def deprovision(self, deployment: Addressed) -> None:

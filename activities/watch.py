@@ -1,7 +1,8 @@
 """Watching: follows the process of each running deployment and signals its workflow only on a change.
 
 One activity per deployment holds a slot for days. It looks at the process once a second, more often while
-the process is changing or does not do yet what it was told, and says nothing while it sees nothing new.
+the process is changing or, for a second at most, has not followed yet what it was just told, and says
+nothing while it sees nothing new.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ takes the worker a fifth of a millisecond."""
 BUSY_EVERY = 0.05
 """Seconds between looks at one that initialises, or was just steered and has not followed yet."""
 BUSY_FOR = 1.0
+"""Seconds after a steer; what takes longer to follow, as a checkpoint does, need not be seen at once."""
 BEAT_EVERY = timedelta(seconds=20)
 BEAT_TIMEOUT = timedelta(seconds=90)
 DETAILS_EVERY = 10.0
@@ -55,6 +57,8 @@ class _Watch:
     """The time by Temporal's clock."""
     sequence: int = 0
     busy_until: float = -inf
+    told: RuntimeDesired | None = None
+    """What the process was told last, while it is looked at often for that."""
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
     told_at: float = -DETAILS_EVERY
     """When a change was signalled last, by the clock of the event loop."""
@@ -69,6 +73,10 @@ class _Watch:
         if changing or monotonic() < self.busy_until:
             return BUSY_EVERY
         return max(IDLE_EVERY, watches / LOOKS_A_SECOND)
+
+    def follows(self, seen: Observation) -> bool:
+        """Whether the process does what it was told last; its own word for that may be old."""
+        return self.told is not None and seen.runtime_status.value == self.told.value
 
     def is_news(self, seen: Observation, now: float) -> bool:
         """Whether a look is worth a signal: the first after a watch that failed and a status at once,
@@ -94,10 +102,10 @@ class Watches:
         self._runtime = runtime
         self._watches: dict[str, _Watch] = {}
 
-    def poke(self, pipeline_id: str) -> None:
-        """Look at a pipeline at once, and often until it does as it was told, for a while."""
+    def poke(self, pipeline_id: str, told: RuntimeDesired | None) -> None:
+        """Look at a pipeline at once, and often until it does what it was told, or for a while."""
         if watch := self._watches.get(pipeline_id):
-            watch.busy_until = monotonic() + BUSY_FOR
+            watch.busy_until, watch.told = monotonic() + BUSY_FOR, told
             watch.look_now.set()
 
     @activity.defn(name="watch")
@@ -111,26 +119,27 @@ class Watches:
             older.look_now.set()
         self._watches[request.pipeline_id] = watch
         try:
-            async with heartbeating(every=BEAT_EVERY):
+            async with heartbeating(BEAT_EVERY):
                 return await self._follow(watch)
         finally:
             if self._watches.get(request.pipeline_id) is watch:
                 del self._watches[request.pipeline_id]
 
     async def _follow(self, watch: _Watch) -> Observation:
+        seconds = asyncio.get_running_loop().time
         while not watch.superseded:
-            watch.look_now.clear()
             seen = await self._look(watch)
             if seen.fatal is not None:
                 return seen
-            if watch.is_news(seen, asyncio.get_running_loop().time()):
+            if watch.is_news(seen, seconds()):
                 await self._tell(watch, seen)
-            if seen.does_as_told and not watch.look_now.is_set():
+            if watch.follows(seen) and not watch.is_news(seen, seconds()):
                 watch.busy_until = -inf
             # Not `wait_for`, which in Python 3.11 loses a cancellation that comes with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(watch.pause(len(self._watches))):
                     await watch.look_now.wait()
+            watch.look_now.clear()
         return watch.known
 
     async def _look(self, watch: _Watch) -> Observation:

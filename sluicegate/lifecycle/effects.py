@@ -82,12 +82,6 @@ class Observation(Value):
     fatal: Failure | None = None
     """Set when the deployment is over: the process died or says that it failed."""
 
-    @property
-    def does_as_told(self) -> bool:
-        """Whether the process does what it was told; of one that does not answer that is not known."""
-        silent = self.runtime_status is RuntimeStatus.UNAVAILABLE
-        return not silent and self.runtime_status.value == self.runtime_desired_status.value
-
 
 class Provisioned(Value):
     """Where the process of a deployment answers, and what it said first."""

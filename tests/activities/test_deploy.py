@@ -1,10 +1,7 @@
 """Deploying as an effect: what is waited for, what is given up, and what is left to the next attempt."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from itertools import groupby
 from typing import Any
 
 import pytest
@@ -12,14 +9,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import deploy
-from activities.beat import heartbeating
 from activities.deploy import (
     CHECK_EVERY,
     LOOK_EVERY,
     REFUSED,
     REJECTED,
     TIMED_OUT,
-    WAITING,
     Deployments,
     pause,
 )
@@ -190,21 +185,6 @@ async def test_waiting_for_a_turn_takes_none_of_its_time(provisioner: Any, runti
     assert provisioner.calls == ["provision 4 token of d"] * 2
 
 
-async def test_a_crash_while_it_waits_for_its_turn_takes_none_of_its_time(
-    deployments: Deployments, provisioner: Any, runtime: Any, seen: Any
-) -> None:
-    runtime.says = [seen(RuntimeStatus.RUNNING)]
-    again = ActivityEnvironment()
-    again.info = replace(
-        again.info,
-        scheduled_time=STARTED,
-        started_time=STARTED + timedelta(minutes=5),
-        heartbeat_details=[WAITING],
-    )
-    await again.run(deployments.provision, deployment())
-    assert provisioner.calls == ["provision 4 token of d"]
-
-
 async def test_what_takes_no_time_has_no_heartbeat(deployments: Deployments, runtime: Any, seen: Any) -> None:
     runtime.says = [Unreachable("not yet"), seen(RuntimeStatus.RUNNING)]
     beats: list[tuple[Any, ...]] = []
@@ -212,24 +192,6 @@ async def test_what_takes_no_time_has_no_heartbeat(deployments: Deployments, run
     effect.on_heartbeat = lambda *details: beats.append(details)
     await effect.run(deployments.provision, deployment())
     assert beats == []
-
-
-async def test_heartbeats_tell_whether_it_waits_for_its_turn(
-    provisioner: Any, runtime: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deploy, "heartbeating", partial(heartbeating, every=timedelta(milliseconds=1)))
-    deployments = Deployments(provisioner, runtime, HOST, provisions_at_once=1)
-    runtime.says = [Unreachable("silence")]
-    first = asyncio.create_task(provision(deployments, deployment(within=0.2)))
-    beats: list[tuple[Any, ...]] = []
-    second = ActivityEnvironment()
-    second.on_heartbeat = lambda *details: beats.append(details)
-    behind = asyncio.create_task(second.run(deployments.provision, deployment(within=0.2)))
-    with pytest.raises(ApplicationError):
-        await first
-    with pytest.raises(ApplicationError):
-        await behind
-    assert [told for told, _ in groupby(beats)] == [(WAITING,), ()]
 
 
 @pytest.mark.parametrize(
@@ -243,11 +205,11 @@ async def test_heartbeats_tell_whether_it_waits_for_its_turn(
 async def test_steering_is_one_call_of_the_process(
     provisioner: Any, runtime: Any, desired: RuntimeDesired, call: str
 ) -> None:
-    poked: list[str] = []
-    deployments = Deployments(provisioner, runtime, HOST, poke=poked.append)
+    poked: list[tuple[str, RuntimeDesired | None]] = []
+    deployments = Deployments(provisioner, runtime, HOST, poke=lambda *words: poked.append(words))
     request = SteerRequest(pipeline_id="p", generation=4, location="x", deployment_id="d", desired=desired)
     await ActivityEnvironment().run(deployments.steer, request)
-    assert (runtime.told, poked) == ([call], ["p"])
+    assert (runtime.told, poked) == ([call], [("p", desired)])
 
 
 @pytest.mark.parametrize(
@@ -274,8 +236,8 @@ async def test_what_began_in_standby_is_activated(
 
 
 async def test_an_approval_carries_its_flags(provisioner: Any, runtime: Any) -> None:
-    poked: list[str] = []
-    deployments = Deployments(provisioner, runtime, HOST, poke=poked.append)
+    poked: list[tuple[str, RuntimeDesired | None]] = []
+    deployments = Deployments(provisioner, runtime, HOST, poke=lambda *words: poked.append(words))
     request = ApproveRequest(
         pipeline_id="p",
         generation=4,
@@ -286,7 +248,7 @@ async def test_an_approval_carries_its_flags(provisioner: Any, runtime: Any) -> 
     )
     await ActivityEnvironment().run(deployments.approve, request)
     assert runtime.told == ["POST /approve?silent_bootstrap=true&concurrent_bootstrap=false"]
-    assert poked == ["p"]
+    assert poked == [("p", None)]
     runtime.refuse = Refused(400, Failure(message="no", error_code="InvalidTransition"))
     with pytest.raises(ApplicationError) as refused:
         await ActivityEnvironment().run(deployments.approve, request)

@@ -74,18 +74,26 @@ def test_only_a_process_that_changes_or_was_steered_is_looked_at_often(seen: Any
     assert first_pause(RuntimeStatus.INITIALIZING) == watching.BUSY_EVERY
 
 
-async def test_a_process_that_has_followed_is_looked_at_seldom_again(
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param((RuntimeStatus.RUNNING, RuntimeDesired.PAUSED), id="that says what it was told"),
+        pytest.param((RuntimeStatus.RUNNING, RuntimeDesired.RUNNING), id="that does not know yet"),
+    ],
+)
+async def test_a_process_is_looked_at_often_until_it_has_followed(
     begin: Any,
     watches: Watches,
     runtime: Any,
-    client: Any,
     seen: Any,
     eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
+    before: tuple[RuntimeStatus, RuntimeDesired],
 ) -> None:
     monkeypatch.setattr(watching, "BUSY_FOR", 3600.0)
-    runtime.says = [seen(RuntimeStatus.RUNNING)]
-    begin(request(seen(RuntimeStatus.RUNNING)))
+    monkeypatch.setattr(watching, "IDLE_EVERY", 3600.0)
+    runtime.says = [seen(*before)]
+    begin(request(seen(*before)))
 
     async def looked(times: int) -> bool:
         return bool(runtime.looks >= times)
@@ -94,33 +102,49 @@ async def test_a_process_that_has_followed_is_looked_at_seldom_again(
         return watches._watches["p"].pause(1) == watching.IDLE_EVERY
 
     await eventually(lambda: looked(1))
-    runtime.says = [seen(RuntimeStatus.RUNNING, RuntimeDesired.PAUSED)]
-    watches.poke("p")
+    watches.poke("p", RuntimeDesired.PAUSED)
     await eventually(lambda: looked(5))
     assert not await looked_at_seldom()
     runtime.says = [seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)]
     await eventually(looked_at_seldom)
 
 
-async def test_one_that_is_steered_during_a_look_is_looked_at_again(
-    begin: Any, watches: Watches, runtime: Any, client: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
+async def test_what_could_not_be_told_keeps_it_looked_at_often(
+    begin: Any,
+    watches: Watches,
+    runtime: Any,
+    client: Any,
+    seen: Any,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watching, "IDLE_EVERY", 3600.0)
     paused = seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)
-    runtime.says = [seen(RuntimeStatus.RUNNING), seen(RuntimeStatus.RUNNING, RuntimeDesired.PAUSED), paused]
-    look = runtime.status
-
-    async def steered_meanwhile(*given: Any, **more: Any) -> Observation:
-        if runtime.looks == 0:
-            watches.poke("p")
-        observation: Observation = await look(*given, **more)
-        return observation
-
-    monkeypatch.setattr(runtime, "status", steered_meanwhile)
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
     begin(request(seen(RuntimeStatus.RUNNING)))
-    while paused not in [news.observation for news in client.signals]:
-        client.signalled.clear()
-        await client.signalled.wait()
+
+    async def looked() -> bool:
+        return bool(runtime.looks >= 1)
+
+    await eventually(looked)
+    runtime.says, client.fail = [paused], RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+    watches.poke("p", RuntimeDesired.PAUSED)
+    await client.signalled.wait()
+    assert [news.sequence for news in client.signals] == [2]
+
+
+async def test_a_watch_has_heartbeats(
+    watches: Watches, runtime: Any, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "BEAT_EVERY", timedelta(milliseconds=1))
+    runtime.says = [seen(RuntimeStatus.RUNNING)]
+    beaten = asyncio.Event()
+    activity = ActivityEnvironment()
+    activity.on_heartbeat = lambda *details: beaten.set()
+    following = asyncio.create_task(activity.run(watches.watch, request(seen(RuntimeStatus.RUNNING))))
+    await beaten.wait()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
 
 
 async def test_a_process_that_hangs_up_is_looked_at_at_once(
@@ -174,7 +198,7 @@ async def test_a_change_is_signalled_once_and_fenced(
     runtime.says = [seen(RuntimeStatus.RUNNING)]
     begin(request(seen(RuntimeStatus.RUNNING), epoch=7))
     runtime.says = [paused]
-    watches.poke("p")
+    watches.poke("p", RuntimeDesired.PAUSED)
     await client.signalled.wait()
     [news] = client.signals
     assert (news.generation, news.epoch, news.sequence, news.observation) == (2, 7, 1, paused)
