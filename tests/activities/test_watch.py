@@ -43,6 +43,15 @@ def request(baseline: Observation, *, age: float = 0, epoch: int = 1, again: boo
     )
 
 
+def looked(runtime: Any, times: int) -> Callable[[], Awaitable[bool]]:
+    """Whether the process has been looked at so many times."""
+
+    async def enough() -> bool:
+        return bool(runtime.looks >= times)
+
+    return enough
+
+
 @pytest.fixture
 async def watches(client: Any, provisioner: Any, runtime: Any) -> Watches:
     """The watches of a worker in memory."""
@@ -95,15 +104,12 @@ async def test_a_process_is_looked_at_often_until_it_has_followed(
     runtime.says = [seen(*before)]
     begin(request(seen(*before)))
 
-    async def looked(times: int) -> bool:
-        return bool(runtime.looks >= times)
-
     async def looked_at_seldom() -> bool:
         return watches._watches["p"].pause(1) == watching.IDLE_EVERY
 
-    await eventually(lambda: looked(1))
+    await eventually(looked(runtime, 1))
     watches.poke("p", RuntimeDesired.PAUSED)
-    await eventually(lambda: looked(5))
+    await eventually(looked(runtime, 5))
     assert not await looked_at_seldom()
     runtime.says = [seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)]
     await eventually(looked_at_seldom)
@@ -122,11 +128,7 @@ async def test_what_could_not_be_told_keeps_it_looked_at_often(
     paused = seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)
     runtime.says = [seen(RuntimeStatus.RUNNING)]
     begin(request(seen(RuntimeStatus.RUNNING)))
-
-    async def looked() -> bool:
-        return bool(runtime.looks >= 1)
-
-    await eventually(looked)
+    await eventually(looked(runtime, 1))
     runtime.says, client.fail = [paused], RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
     watches.poke("p", RuntimeDesired.PAUSED)
     await client.signalled.wait()
@@ -154,13 +156,10 @@ async def test_a_process_that_hangs_up_is_looked_at_at_once(
     runtime.says = [seen(RuntimeStatus.RUNNING)]
     begin(request(seen(RuntimeStatus.RUNNING)))
 
-    async def looked(times: int) -> bool:
-        return bool(runtime.looks >= times)
-
-    await eventually(lambda: looked(1))
+    await eventually(looked(runtime, 1))
     for times in (2, 3):
         runtime.hung_up()
-        await eventually(lambda times=times: looked(times))
+        await eventually(looked(runtime, times))
 
 
 async def test_what_is_known_is_no_news(
@@ -168,11 +167,7 @@ async def test_what_is_known_is_no_news(
 ) -> None:
     runtime.says = [seen(RuntimeStatus.RUNNING)]
     begin(request(seen(RuntimeStatus.RUNNING)))
-
-    async def looked() -> bool:
-        return bool(runtime.looks >= 5)
-
-    await eventually(looked)
+    await eventually(looked(runtime, 5))
     assert client.signals == []
 
 
@@ -183,11 +178,7 @@ async def test_a_watch_after_one_that_failed_says_once_that_it_is_there(
     begin(request(seen(RuntimeStatus.RUNNING), again=True))
     await client.signalled.wait()
     looks = runtime.looks
-
-    async def looked() -> bool:
-        return bool(runtime.looks >= looks + 5)
-
-    await eventually(looked)
+    await eventually(looked(runtime, looks + 5))
     assert [news.observation for news in client.signals] == [seen(RuntimeStatus.RUNNING)]
 
 
@@ -221,11 +212,7 @@ async def test_details_alone_are_told_every_few_seconds_only(
 
     runtime.says = [counting(number) for number in range(12)]
     begin(request(counting(0)))
-
-    async def looked() -> bool:
-        return bool(runtime.looks >= 12)
-
-    await eventually(looked)
+    await eventually(looked(runtime, 12))
     assert len(client.signals) == 1
 
 
