@@ -124,6 +124,7 @@ async def test_what_could_not_be_told_keeps_it_looked_at_often(
     eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(watching, "BUSY_FOR", 3600.0)
     monkeypatch.setattr(watching, "IDLE_EVERY", 3600.0)
     paused = seen(RuntimeStatus.PAUSED, RuntimeDesired.PAUSED)
     runtime.says = [seen(RuntimeStatus.RUNNING)]
